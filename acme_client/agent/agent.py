@@ -431,4 +431,6 @@ def perform(
             requests.ask(managed)
         case Task.REVOKE:
             return requests.revoke(managed, run.reason)
+        case Task.SHARE:
+            obtainer.share(managed)
     return None

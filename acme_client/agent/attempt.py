@@ -15,6 +15,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -22,16 +23,19 @@ from ..certificates import ca_choice, retry, transitions
 from ..certificates.managed import ManagedCertificate
 from ..certificates.recovery import Found
 from ..certificates.repository import CertificateRepository
+from ..certificates.shared_repository import LOST
 from ..certificates.transitions import Turn
 from ..errors import Blame, IssuanceError
 from ..issuers.interface import Issued, Issuer, Order
 from ..link import Authority, LinkBroken
 from ..names import canonical, covers
 from ..rate_limits.ledger import Ledger
+from ..storage.store import Lock
 from ..text import spell, timestamp
 from ..x509 import loadable
 from ..x509.verify import CertificateInfo, verified
 from .keeper import CertificateKeeper, source_of, words
+from .together import Together, WhileHeld
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -50,7 +54,8 @@ UNKEPT_BELOW = 2 * 86400.0
 
 
 class Obtainer:
-    """Makes attempts. ``issuer`` gives the issuer for a CA; ``now`` Unix seconds."""
+    """Makes attempts. ``issuer`` gives the issuer for a CA; ``now`` Unix seconds; ``together``:
+    where other machines have the same certificates."""
 
     def __init__(
         self,
@@ -60,16 +65,37 @@ class Obtainer:
         ledger: Ledger,
         now: Callable[[], float],
         rng: random.Random,
+        together: Together | None = None,
     ) -> None:
         self._keeper = keeper
         self._repository = repository
         self._issuer = issuer
         self._ledger = ledger
+        self._together = together
         self._now = now
         self._rng = rng
         self._silent_since: dict[str, float] = {}  # by the directory of a CA
 
     def attempt(self, managed: ManagedCertificate) -> None:
+        if self._together is None:
+            self._attempt(managed, self._alone(managed))
+            return
+        authority = ca_choice.authority(managed.wanted, managed.record, self._now())
+        with self._together.turn(managed, authority.directory) as lock:
+            if lock is not None:
+                self._attempt(managed, contextlib.nullcontext(), lock)
+
+    def share(self, managed: ManagedCertificate) -> None:
+        """Share a certificate that was made while the other machines could not be told."""
+        if self._together is not None:
+            self._together.share(managed)
+
+    def _attempt(
+        self,
+        managed: ManagedCertificate,
+        alone: AbstractContextManager[None],
+        lock: Lock | None = None,
+    ) -> None:
         begun = time.monotonic()  # the clock may be set meanwhile
         force, managed.force = managed.force, False
         avoided = set() if force else self._avoided(managed)
@@ -81,14 +107,16 @@ class Obtainer:
             self._keeper.fingerprint(managed),
             ca_choice.terms(authority),
         )
+        if self._together is not None:
+            managed.record = transitions.on_shared_start(managed.record, self._together.node)
         challenge: str | None = None
         try:
-            with self._alone(managed):
-                if self._made_by_somebody_else(managed):
+            with alone:
+                if self._together is None and self._made_by_somebody_else(managed):
                     return
                 self._write_down(managed)
                 self._keeper.report(managed)
-                issued = self._issued(managed, authority, force)
+                issued = self._issued(managed, authority, force, lock)
                 challenge = issued.challenge
                 pair, facts = verified(issued.pair, managed.wanted.names, self._now())
                 loadable.demand(pair)
@@ -96,6 +124,10 @@ class Obtainer:
                 self._use(managed, authority, issued, facts, begun)
         except LinkBroken:
             raise
+        except LOST as fault:
+            if self._together is None:
+                raise
+            self._together.lost(managed, fault)
         except IssuanceError as problem:
             self._failed(managed, authority, problem, problem.challenge or challenge, begun)
         except Exception as error:  # an attempt always ends in its record
@@ -133,7 +165,9 @@ class Obtainer:
             return False
         return set(managed.facts.names) == set(map(canonical, managed.wanted.names))
 
-    def _issued(self, managed: ManagedCertificate, authority: Authority, force: bool) -> Issued:
+    def _issued(
+        self, managed: ManagedCertificate, authority: Authority, force: bool, lock: Lock | None
+    ) -> Issued:
         names, record = managed.wanted.names, managed.record
         ours = managed.facts is not None and record.directory == authority.directory
         renewal = self._renews(managed, authority.directory)
@@ -147,7 +181,7 @@ class Obtainer:
             # Only the CA that issued it can be told which one is replaced.
             replaces=managed.pair.chain_pem if ours and managed.pair else None,
             account=record.account,
-            reservation=reservation,
+            reservation=reservation if lock is None else WhileHeld(reservation, lock),
         )
         try:
             issued = self._issuer(authority).issue(order)
@@ -184,6 +218,8 @@ class Obtainer:
     def _write_down(self, managed: ManagedCertificate) -> None:
         try:
             self._repository.keep_record(managed.name, managed.record)
+        except LOST:
+            raise
         except OSError as error:
             self._demand_disk(managed, error)
 
@@ -254,8 +290,11 @@ class Obtainer:
             account=issued.account,
             remark=issued.remark,
         )
-        self._keeper.keep_pair(managed)
-        self._keeper.keep_record(managed)
+        if self._together is None:
+            self._keeper.keep_pair(managed)
+            self._keeper.keep_record(managed)
+        else:
+            self._together.keep(managed, now)
         try:
             self._keeper.serve(managed)
         except IssuanceError:

@@ -24,21 +24,30 @@ from .pace import Pace, in_hurry
 # the queue waits with them.
 _PASSED_OVER = 2
 
+# A moment further ahead was set by a clock that ran ahead.
+_HELD_MOST = 60.0
+
 Urgency = tuple[bool, bool, bool, float]
 
 
 class AttemptQueue:
     """CAs go by their directory. ``is_busy`` tells whether a thread is at work on a certificate of
-    the same site."""
+    the same site; ``ordering`` how many machines order, which share a CA's batches."""
 
-    def __init__(self, is_busy: Callable[[ManagedCertificate], bool]) -> None:
+    def __init__(
+        self,
+        is_busy: Callable[[ManagedCertificate], bool],
+        ordering: Callable[[], int] = lambda: 1,
+    ) -> None:
         self._is_busy = is_busy
+        self._ordering = ordering
         # An entry counts while it is the certificate's last.
         self._queues: dict[str, list[tuple[Urgency, int, ManagedCertificate]]] = {}
         self._last: dict[str, int] = {}
         self._count = 0
         self._paces: dict[str, Pace] = {}
         self._under_way: Counter[str] = Counter()
+        self._held: dict[str, float] = {}  # until when nothing begins at a CA
         self.next_batch: float | None = None  # when the next batch of renewals begins somewhere
 
     def put(self, managed: ManagedCertificate, now: float) -> None:
@@ -58,11 +67,20 @@ class AttemptQueue:
     def ended(self, directory: str) -> None:
         self._under_way[directory] -= 1
 
+    def hold(self, directory: str, until: float) -> None:
+        """Begin nothing at a CA for a while: other machines have all places there."""
+        self._held[directory] = until
+
     def take(self, now: float) -> Iterator[tuple[str, ManagedCertificate]]:
         """Take out those whose attempt begins now, each with its CA. Each must have begun when the
         next is asked for."""
         self.next_batch = None
         for directory in list(self._queues):
+            until = self._held.get(directory, 0.0)
+            if now < until <= now + _HELD_MOST:
+                if self._queues[directory]:
+                    self.next_batch = min(self.next_batch or until, until)
+                continue
             yield from self._take_at(directory, now)
 
     def _take_at(self, directory: str, now: float) -> Iterator[tuple[str, ManagedCertificate]]:
@@ -92,6 +110,7 @@ class AttemptQueue:
         if not has_time(managed, now):
             return True
         pace = self._paces.setdefault(directory, Pace())
+        pace.among = self._ordering()
         wait = pace.wait(now)
         if wait:
             self.next_batch = min(self.next_batch or now + wait, now + wait)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..certificates import ca_choice, transitions
 from ..certificates.managed import ManagedCertificate
-from ..certificates.renewal import Suggestion
+from ..certificates.renewal import ASK_LEAST, Suggestion
 from ..errors import IssuanceError
 from ..issuers.interface import Issuer
 from ..link import Authority
@@ -27,7 +28,7 @@ log = logging.getLogger("treehouse.certifier")
 
 class CaRequests:
     """``issuer`` gives the issuer for a CA; ``has_account``: whether there is an account with it;
-    ``now`` gives Unix seconds."""
+    ``now`` gives Unix seconds; ``shared``: other machines have the same certificates."""
 
     def __init__(
         self,
@@ -37,7 +38,10 @@ class CaRequests:
         ledger: Ledger,
         now: Callable[[], float],
         rng: random.Random,
+        *,
+        shared: bool = False,
     ) -> None:
+        self._shared = shared
         self._keeper = keeper
         self._issuer = issuer
         self._has_account = has_account
@@ -76,7 +80,11 @@ class CaRequests:
                 f"; why: {why}" if why else "",
             )
             self._keeper.report(managed)
-        self._keeper.keep_record(managed)
+        elif self._shared:
+            return  # the others need not hear that nothing is new
+        if not self._keeper.keep_record(managed) and self._shared:
+            # Another machine is at work on it, and what it writes will be heard.
+            managed.record = replace(record, ask_at=self._now() + ASK_LEAST)
 
     def revoke(self, managed: ManagedCertificate, reason: int) -> str | None:
         """Revoke the certificate; returns why it could not be revoked, None when it was."""

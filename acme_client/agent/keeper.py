@@ -8,22 +8,26 @@ goes on being served.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..certificates import ca_choice, recovery, transitions
-from ..certificates.lifecycle import PAUSED
+from ..certificates import ca_choice, recovery, transitions, wishes
+from ..certificates.lifecycle import PAUSED, State
 from ..certificates.managed import TELL_AGAIN, ManagedCertificate
-from ..certificates.record import Proof
+from ..certificates.peers import Peers, no_peers
+from ..certificates.record import Proof, Record
 from ..certificates.recovery import Found
 from ..certificates.repository import CertificateRepository
+from ..certificates.shared_repository import LOST
 from ..errors import IssuanceError
 from ..gathering import Gathering
 from ..late_dataclass import dataclass
 from ..link import INTERNAL, PUBLISHED_AT_ONCE, PUBLISHED_TOGETHER, Dns, Link, Served
 from ..names import covers
+from ..storage.store import Unreachable
 from ..text import spell, timestamp
 from ..x509.verify import CertificateAndKey, in_its_dates
 
@@ -43,7 +47,8 @@ class _New:
 
 class CertificateKeeper:
     """``now`` gives Unix seconds; ``dns`` is how records are set, which is part of what a failed
-    attempt was made with; ``tells_each``: the log has a line for each certificate at hand."""
+    attempt was made with; ``tells_each``: the log has a line for each certificate at hand;
+    ``peers``: machines that have the same certificates."""
 
     def __init__(
         self,
@@ -54,8 +59,10 @@ class CertificateKeeper:
         dns: Dns | None = None,
         *,
         tells_each: bool = True,
+        peers: Peers | None = None,
     ) -> None:
         self._repository = repository
+        self._peers = peers or no_peers()
         self._link = link
         self._now = now
         self._rng = rng
@@ -90,6 +97,9 @@ class CertificateKeeper:
         serial = managed.facts.serial if managed.facts else None
         kept = managed.record
         try:
+            if self._peers.are_shared:
+                self._catch_up(managed)
+                return
             _record, pair = self._repository.load(managed.name)
             if pair is None or pair == managed.pair:
                 return
@@ -100,6 +110,17 @@ class CertificateKeeper:
             return
         if managed.facts is not None and managed.facts.serial != serial:
             log.info("%s: another certificate was put on disk", managed.name)
+            self.report(managed)
+
+    def _catch_up(self, managed: ManagedCertificate) -> None:
+        """Take what other machines have written: the certificate, and its record."""
+        before, serial = managed.record, managed.facts.serial if managed.facts else None
+        with contextlib.suppress(Unreachable):
+            self._repository.refresh(managed.name)
+        self.look(managed)
+        if managed.facts is not None and managed.facts.serial != serial:
+            log.info("%s: another machine has obtained the certificate", managed.name)
+        if managed.record != before:
             self.report(managed)
 
     def recheck(self, managed: ManagedCertificate) -> None:
@@ -126,20 +147,24 @@ class CertificateKeeper:
         if found is None:
             managed.pair = managed.facts = None
             managed.is_fallback = False
-            record = transitions.on_lost(transitions.on_start(kept, now))
+            record = transitions.on_lost(self._after_interruption(kept, now))
         else:
             self.hold(managed, found)
             facts, record = found.facts, kept
             if facts.serial == record.serial:
-                record = transitions.on_start(record, now)
+                record = self._after_interruption(record, now)
             directory = record.directory or managed.wanted.authority.directory
             record = transitions.on_found(
                 record, facts, source_of(directory), directory, now, self._rng
             )
-            if not all(covers(facts.names, name) for name in names):
+            covered = all(covers(facts.names, name) for name in names)
+            if not covered and not self._peers.are_shared:
                 record = transitions.on_names_missing(record)
             elif facts.not_after <= now:
                 record = transitions.on_expired(record)
+        if self._peers.are_shared:
+            self._take_over(managed, record, kept)
+            return
         changed = (
             record.names not in ((), names)
             or record.key_type not in (None, managed.wanted.key_type)
@@ -157,8 +182,32 @@ class CertificateKeeper:
         if record.renew_at != kept.renew_at:  # drawn just now, once and for all
             self.keep_record(managed)
 
-    def _fingerprint(self, managed: ManagedCertificate) -> str:
-        return ca_choice.fingerprint(managed.wanted, self._dns)
+    def _after_interruption(self, record: Record, now: float) -> Record:
+        """Lead out of an attempt that this process knows nothing of: the process before made it, or
+        another machine makes it."""
+        if self._peers.are_shared and record.tried_by != self._peers.node:
+            return transitions.on_heard(record)
+        return transitions.on_start(record, now)
+
+    def _take_over(self, managed: ManagedCertificate, record: Record, kept: Record) -> None:
+        """Take over the record of several machines. That this one wants another certificate is not
+        written there."""
+        facts = managed.facts
+        managed.satisfies = facts is None or wishes.satisfied(managed.wanted, record, facts)
+        asked = managed.record
+        if (asked.serial, asked.window) == (record.serial, record.window):
+            # Asked since, and told nothing new, which is not written down.
+            record = replace(record, ask_at=max(asked.ask_at or 0.0, record.ask_at or 0.0) or None)
+        if record.state in PAUSED and record.tried_by == self._peers.node:
+            record = transitions.on_reconfigured(record, self.fingerprint(managed))
+        managed.record = record
+        managed.under_way = (
+            kept.tried_by or ""
+            if kept.state is State.ISSUING and kept.tried_by != self._peers.node
+            else ""
+        )
+        if kept.renew_at is None and record.renew_at is not None:
+            self.keep_record(managed)
 
     def hold(self, managed: ManagedCertificate, found: Found) -> None:
         if managed.facts is None or managed.facts.serial != found.facts.serial:
@@ -241,16 +290,23 @@ class CertificateKeeper:
 
     def keep_record(self, managed: ManagedCertificate) -> bool:
         """On disk if the disk takes it; what is not there is only forgotten at the next start."""
-        if managed.pair is not None and managed.facts is not None:
-            proof = Proof.of(managed.pair, managed.facts)
-            if proof != managed.record.proof:
-                managed.record = replace(managed.record, proof=proof)
+        self.prove(managed)
         try:
             self._repository.keep_record(managed.name, managed.record)
+        except LOST as fault:
+            log.debug("%s: its record is another machine's: %s", managed.name, words(fault))
+            return False
         except OSError as error:
             log.warning("%s: its record cannot be written: %s", managed.name, words(error))
             return False
         return True
+
+    def prove(self, managed: ManagedCertificate) -> None:
+        """Note in the record that the certificate has been examined."""
+        if managed.pair is not None and managed.facts is not None:
+            proof = Proof.of(managed.pair, managed.facts)
+            if proof != managed.record.proof:
+                managed.record = replace(managed.record, proof=proof)
 
     def keep_pair(self, managed: ManagedCertificate) -> None:
         if managed.pair is None:
@@ -259,14 +315,18 @@ class CertificateKeeper:
             self._repository.keep_pair(managed.name, managed.pair)
             managed.saved = True
         except OSError as error:
-            if managed.saved:
-                log.error(
-                    "%s: the certificate cannot be written (%s); it is served from memory and "
-                    "lost at the next start unless the disk takes it before",
-                    managed.name,
-                    words(error),
-                )
-            managed.saved = False
+            self.not_saved(managed, error)
+
+    def not_saved(self, managed: ManagedCertificate, error: OSError) -> None:
+        """The disk has not taken the certificate."""
+        if managed.saved:
+            log.error(
+                "%s: the certificate cannot be written (%s); it is served from memory and "
+                "lost at the next start unless the disk takes it before",
+                managed.name,
+                words(error),
+            )
+        managed.saved = False
 
 
 def _unservable(refusal: str) -> str:

@@ -20,10 +20,11 @@ HURRY_BELOW = 1 / 6
 
 
 class Pace:
-    """The pace of renewals at one CA."""
+    """The pace of renewals at one CA; ``among``: how many machines share it."""
 
     def __init__(self) -> None:
         self._due = 0.0
+        self.among = 1
 
     def wait(self, now: float) -> float:
         """Seconds until one more may begin; 0.0: now."""
@@ -34,8 +35,8 @@ class Pace:
 
     def _ask(self, now: float) -> tuple[float, float]:
         # A moment further ahead than possible was set by a clock that ran ahead.
-        due = now if self._due > now + 2 * BATCH_WITHIN else self._due
-        return gcra(due, now, BATCH_WITHIN / BATCH, BATCH)
+        due = now if self._due > now + 2 * BATCH_WITHIN * self.among else self._due
+        return gcra(due, now, BATCH_WITHIN / BATCH * self.among, max(BATCH // self.among, 1))
 
 
 def in_hurry(not_before: float, not_after: float, now: float) -> bool:

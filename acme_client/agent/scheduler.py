@@ -18,11 +18,14 @@ import heapq
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ..certificates import transitions
 from ..certificates.lifecycle import READY, State
 from ..certificates.managed import TELL_AGAIN, ManagedCertificate, Task
+from ..certificates.peers import Peers, no_peers
 from ..certificates.record import Record
+from ..certificates.renewal import ASK_SELDOM
 from ..link import CertificateSpec, Command, Settings
 from ..on_demand.known_names import Changes as NameChanges
 from ..on_demand.manager import OnDemand
@@ -44,11 +47,13 @@ from .tasks import (
     LookAround,
     NamesNotSaved,
     NamesRemembered,
+    PeersChanged,
     Report,
     Run,
     SaveNames,
     Scan,
 )
+from .turns import Turns
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -63,15 +68,17 @@ _NEVER = float("inf")
 
 
 class Scheduler:
-    """Times are Unix seconds. ``certificates``: all certificates that are wanted, by name."""
+    """Times are Unix seconds. ``certificates``: all certificates that are wanted, by name;
+    ``peers``: machines that have the same certificates."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, peers: Peers | None = None) -> None:
         self._settings = settings
+        self._turns = Turns(peers or no_peers())
         self._now = 0.0
         self._out: list[Action] = []
         self.certificates: dict[str, ManagedCertificate] = {}
         self._agenda = Agenda()
-        self._queue = AttemptQueue(self._is_site_busy)
+        self._queue = AttemptQueue(self._is_site_busy, self._turns.peers.ordering)
         self._busy_sites: Counter[str] = Counter()
         # Those who are to be asked about, by CA, and what is being asked there.
         self._asks: dict[str, list[tuple[float, str]]] = {}
@@ -85,6 +92,7 @@ class Scheduler:
         self._scans = 0
         self._lookers: list[_Looker] = []
         self._unsaved: set[str] = set()
+        self._unshared: set[str] = set()
         self._stand_ins: set[str] = set()
 
         self._replies = Replies(lambda ticket, value: self._out.append(Answer(ticket, value)))
@@ -187,6 +195,9 @@ class Scheduler:
                 self._end_loading()
             case NamesNotSaved():
                 self._on_demand.not_saved()
+            case PeersChanged():
+                for managed in list(self.certificates.values()):
+                    self._meet(managed)
 
     # Certificates
 
@@ -200,7 +211,7 @@ class Scheduler:
         del self.certificates[managed.name]
         self._agenda.drop(managed.name)
         self._queue.drop(managed.name)
-        for some in (self._to_see, self._unsaved, self._stand_ins):
+        for some in (self._to_see, self._unsaved, self._unshared, self._stand_ins):
             some.discard(managed.name)
         self._commands.answer(managed)
         self._out.append(Report(managed.name, None))
@@ -222,6 +233,8 @@ class Scheduler:
         self._busy_sites[managed.wanted.names[0]] -= 1
         if task is Task.ATTEMPT:
             self._queue.ended(directory)
+            if managed.no_place_until > self._now:
+                self._queue.hold(directory, managed.no_place_until)
         elif directory:
             self._asking[directory] -= 1
         managed.task = None
@@ -231,6 +244,7 @@ class Scheduler:
             self._commands.revoked(managed, event.run.reason, event.error)
         for known, is_one in (
             (self._unsaved, not managed.saved),
+            (self._unshared, managed.record.unshared),
             (self._stand_ins, managed.is_fallback),
         ):
             (known.add if is_one else known.discard)(managed.name)
@@ -282,18 +296,41 @@ class Scheduler:
         if to_serve:
             self._run(Task.SERVE, managed)
             return
-        if record.state in READY and not managed.dormant:
+        self._see_wishes(managed)
+        self._turns.calls(managed, now)
+        begins = self._turns.begins(managed, now)
+        if managed.record.state in READY and not managed.dormant and begins <= now:
             self._queue.put(managed, now)
-        self._plan(managed, waits)
+        self._plan(managed, waits, begins)
 
-    def _plan(self, managed: ManagedCertificate, waits: bool) -> None:
+    def _see_wishes(self, managed: ManagedCertificate) -> None:
+        """Where other machines have the certificate: see whether it is what this one wants."""
+        contested = self._turns.contested(managed, self._now)
+        if contested != managed.contested:
+            managed.contested = contested
+            if contested:
+                log.warning("%s", contested)
+            self._report(managed)
+        if self._turns.wants_another(managed):
+            managed.record = transitions.on_requested(managed.record)
+            self._report(managed)
+
+    def _plan(self, managed: ManagedCertificate, waits: bool, begins: float) -> None:
         """Its next moment."""
         record, now = managed.record, self._now
         if record.state in READY:
             moment = record.not_after if record.state is State.DUE else None
+            if now < begins < _NEVER:
+                moment = min(moment or _NEVER, begins)
         else:
             moment = transitions.next_moment(record)
-            if record.state is State.FRESH and record.ask_at is not None and record.ask_at <= now:
+            due = record.state is State.FRESH and record.ask_at is not None
+            if due and (record.ask_at or 0.0) <= now:
+                due = managed.asks = self._turns.asks(managed)
+                if not due:  # what the one that asks is told is heard of
+                    managed.record = record = replace(record, ask_at=now + ASK_SELDOM)
+                    moment = transitions.next_moment(record)
+            if due and record.ask_at is not None and record.ask_at <= now:
                 heapq.heappush(
                     self._asks.setdefault(managed.issued_by, []), (record.ask_at, managed.name)
                 )
@@ -301,6 +338,19 @@ class Scheduler:
         if waits:
             moment = min(moment or _NEVER, managed.republish_at)
         self._agenda.put(managed.name, moment)
+
+    def _meet(self, managed: ManagedCertificate) -> None:
+        """Other machines have come or gone."""
+        if managed.busy:
+            return  # it is touched afterwards
+        record = managed.record
+        ask_at = self._turns.takes_over_asking(managed, self._now)
+        if ask_at is not None and record.ask_at is not None and ask_at < record.ask_at:
+            managed.record = replace(record, ask_at=ask_at)
+            managed.asks = True
+            self._touch(managed)
+        elif record.state in READY or not managed.satisfies:
+            self._touch(managed)
 
     def _pass_time(self) -> None:
         for name in self._agenda.due(self._now):
@@ -311,7 +361,9 @@ class Scheduler:
         if self._scans < _SCANS_MOST:
             self._out.append(Scan())
             self._scans += 1
+        away = self._turns.peers.away
         for names, task in (
+            (set() if away else self._unshared, Task.SHARE),
             (self._unsaved, Task.KEEP_PAIR),
             (self._stand_ins, Task.RECHECK),
         ):

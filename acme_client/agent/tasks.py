@@ -180,4 +180,19 @@ class NamesNotSaved:
     pass
 
 
-Event = Finished | Came | LookAround | Changed | Checked | NamesRemembered | NamesNotSaved
+@dataclass(frozen=True, slots=True)
+class PeersChanged:
+    """Other machines that have the same certificates have come or gone, want something else, or can
+    be heard again."""
+
+
+Event = (
+    Finished
+    | Came
+    | LookAround
+    | Changed
+    | Checked
+    | NamesRemembered
+    | NamesNotSaved
+    | PeersChanged
+)

@@ -37,6 +37,7 @@ class Task(enum.Enum):
     ATTEMPT = "attempt"
     ASK = "ask when to renew"
     REVOKE = "revoke"
+    SHARE = "share"  # what was made while the other machines could not be told
 
 
 # When workers did not all acknowledge a certificate, they are told again: the worker that did not
@@ -63,6 +64,15 @@ class ManagedCertificate:
     postponed: list[Callable[[], None]] = field(default_factory=list)
     dormant: bool = False  # no attempt is made unless a client asks: see `on_demand`
     given_up: bool = False  # a certificate on demand that is not renewed any more
+    # Where other machines have it too:
+    satisfies: bool = True  # False: the certificate is not what this machine wants
+    contested: str = ""  # why this machine does not order what it wants
+    braked: str = ""  # why nobody orders for a while: too many were made
+    under_way: str = ""  # the machine that makes an attempt
+    asks: bool = True  # False: another machine asks when to renew it
+    ready_since: float | None = None  # since when it has called for an attempt
+    postponed_until: float = 0.0  # another machine is at work on it
+    no_place_until: float = 0.0  # other machines have all places at the CA
     told: tuple[History, list[AttemptStatus]] | None = field(default=None, repr=False)
 
     @property

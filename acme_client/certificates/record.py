@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..errors import ProblemDocument
@@ -22,6 +23,8 @@ from .renewal import Window
 VERSION = 1
 # Attempts that ``why NAME`` shows: more than half a month of daily failures.
 HISTORY = 20
+# Certificates of which a record of several machines remembers when they were made.
+MADE_LATELY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,18 @@ def _digest(pair: CertificateAndKey) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """By which of several machines the certificate was made: the ``node``, a hash of its ``wishes``
+    (`wishes.of`), and the CA's ``terms``; ``lately``: when certificates were made, the last of
+    which is this one."""
+
+    node: str
+    wishes: str
+    terms: tuple[str, ...] | None = None
+    lately: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Moments are Unix seconds. ``serial`` to ``not_after`` are those of the certificate in use."""
 
@@ -85,7 +100,16 @@ class Record:
     ask_at: float | None = None  # when to ask for the window next
     challenge: str | None = None  # the kind that worked last
     proof: Proof | None = None
+    # Where several machines have the same certificates:
+    made: Made | None = None
+    tried_by: str | None = None  # the node that began the last attempt
+    unshared: bool = False  # made while the others could not be told, and not told since
     history: tuple[Attempt, ...] = ()  # oldest first
+
+
+def shared(record: Record) -> Record:
+    """Return the record of a certificate that the other machines are told of."""
+    return replace(record, unshared=False) if record.unshared else record
 
 
 T = TypeVar("T")
@@ -206,6 +230,15 @@ def _proof(value: Any) -> Proof:
     )
 
 
+def _made(value: Any) -> Made:
+    return Made(
+        _text(value["node"]),
+        _text(value["wishes"]),
+        _optional(_texts)(value["terms"]),
+        tuple(_number(one) for one in value["lately"][-MADE_LATELY:]),
+    )
+
+
 _optional_text, _optional_number = _optional(_text), _optional(_number)
 _optional_said = _optional(_said)
 
@@ -232,5 +265,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "ask_at": _optional_number,
     "challenge": _optional_text,
     "proof": _optional(_proof),
+    "made": _optional(_made),
+    "tried_by": _optional_text,
+    "unshared": lambda value: value is True,
     "history": _history,
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from ..storage import documents
 from ..storage.store import Lock, Store
@@ -83,17 +84,22 @@ class CertificateRepository:
         return names
 
     def load(self, name: str) -> tuple[Record, CertificateAndKey | None]:
-        files = self._store.load(_folder(name))
-        return records.from_json(files.get(META, b"")), _pair(files)
+        files = self._store.load(folder_of(name))
+        return records.from_json(files.get(META, b"")), pair_of(files)
 
     def load_pair(self, name: str) -> CertificateAndKey | None:
-        return _pair(self._store.load(_folder(name)))
+        return pair_of(self._store.load(folder_of(name)))
+
+    def refresh(self, name: str) -> bool:
+        """Have what the machines that share certificates have; returns whether what is here was
+        issued later than that. Nothing is shared here."""
+        return False
 
     def previous(self, name: str) -> CertificateAndKey | None:
-        return _pair(self._store.previous(_folder(name)))
+        return pair_of(self._store.previous(folder_of(name)))
 
     def keep_record(self, name: str, record: Record) -> None:
-        folder = _folder(name)
+        folder = folder_of(name)
         if name not in self._ours:
             kept = self._store.load(folder).get(META, b"")
             aside = documents.set_aside(META, kept, records.VERSION)
@@ -106,18 +112,18 @@ class CertificateRepository:
         self._store.store(folder, {META: records.to_json(record, history[1])})
 
     def keep_pair(self, name: str, pair: CertificateAndKey) -> None:
-        self._store.store(_folder(name), {CHAIN: pair.chain_pem, KEY: pair.key_pem})
+        self._store.store(folder_of(name), {CHAIN: pair.chain_pem, KEY: pair.key_pem})
 
     def discard_pair(self, name: str) -> None:
         """Delete certificate and key, and keep the record."""
         for file in (CHAIN, KEY):
-            self._store.delete(_folder(name), file)
+            self._store.delete(folder_of(name), file)
 
     def discard(self, name: str) -> None:
         """Delete certificate, key and record."""
         self._ours.discard(name)
         self._histories.pop(name, None)
-        self._store.delete(_folder(name))
+        self._store.delete(folder_of(name))
 
     def forget(self, name: str, wanted: Collection[str]) -> list[str]:
         """Discard the certificates that are kept for a name, by which they are called or which they
@@ -130,7 +136,7 @@ class CertificateRepository:
         return gone
 
     def lock(self, name: str, lease: float) -> Lock | None:
-        return self._store.lock(_folder(name), lease)
+        return self._store.lock(folder_of(name), lease)
 
     def watch(self) -> Callable[[], set[str]]:
         """Return a function that lists the names whose certificate or record has changed since its
@@ -138,12 +144,11 @@ class CertificateRepository:
         changed = self._store.watch(_FOLDER)
 
         def names() -> set[str]:
-            folders = changed()
-            return (
-                {name for name in self.names() if folder_name(name) in folders}
-                if folders
-                else set()
-            )
+            found = set()
+            for folder in changed():
+                with contextlib.suppress(ValueError):  # somebody else's folder
+                    found.add(name_of(folder))
+            return found
 
         return names
 
@@ -155,11 +160,11 @@ def forgotten(name: str, gone: list[str]) -> dict[str, object]:
     return {"ok": True, "message": f"removed, with its key: {', '.join(gone)}"}
 
 
-def _folder(name: str) -> str:
+def folder_of(name: str) -> str:
     return f"{_FOLDER}/{folder_name(name)}"
 
 
-def _pair(files: dict[str, bytes]) -> CertificateAndKey | None:
+def pair_of(files: Mapping[str, bytes]) -> CertificateAndKey | None:
     if CHAIN not in files or KEY not in files:
         return None
     return CertificateAndKey(files[CHAIN], files[KEY])

@@ -20,7 +20,7 @@ from ..errors import IssuanceError
 from ..link import INTERNAL
 from ..x509.verify import CertificateInfo
 from .lifecycle import PAUSED, READY, Event, State, after
-from .record import HISTORY, Attempt, Record
+from .record import HISTORY, MADE_LATELY, Attempt, Made, Record
 from .renewal import ASK_SELDOM, Suggestion, ask_again, earliest, moment, moment_in
 from .retry import ANOTHER_CA, RETRY_AFTER_MOST, UNANSWERED_MOST, longest, pause
 
@@ -46,6 +46,7 @@ def on_found(
         source=source,
         directory=directory,
         account=None,
+        made=replace(record.made, wishes="", terms=None) if record.made else None,
         serial=facts.serial,
         not_before=facts.not_before,
         not_after=facts.not_after,
@@ -93,6 +94,35 @@ def on_start(record: Record, now: float) -> Record:
         None,
         now,
     )
+
+
+def on_heard(record: Record) -> Record:
+    """The record was read that another machine has written: its attempt is none of ours."""
+    if record.state is not State.ISSUING:
+        return record
+    return replace(record, state=after(record.state, Event.INTERRUPTED))
+
+
+def on_shared_start(record: Record, node: str) -> Record:
+    """An attempt begins on this of several machines."""
+    return replace(record, tried_by=node)
+
+
+def on_made(record: Record, node: str, wishes: str, now: float) -> Record:
+    """The certificate was made by this of several machines."""
+    before = record.made.lately if record.made else ()
+    lately = (*before, now)[-MADE_LATELY:]
+    return replace(record, made=Made(node, wishes, record.terms, lately))
+
+
+def braked_until(record: Record, now: float) -> float | None:
+    """Return until when no other certificate is made, because so many were made lately; None: one
+    may be. Whatever several machines disagree about, the CA is to have its peace."""
+    lately = record.made.lately if record.made else ()
+    window = min(86400.0, _lifetime(record) / 2)
+    if len(lately) < MADE_LATELY or lately[0] <= now - window:
+        return None
+    return lately[0] + window
 
 
 def on_requested(record: Record) -> Record:

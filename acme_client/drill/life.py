@@ -21,6 +21,7 @@ from ..agent.keeper import CertificateKeeper
 from ..agent.scheduler import Scheduler
 from ..agent.tasks import Action, Came, Changed, Event, Finished, LookAround, Run, Scan
 from ..certificates.managed import ManagedCertificate, Task
+from ..certificates.peers import no_peers
 from ..certificates.repository import CertificateRepository
 from ..issuers.interface import Issuer
 from ..link import Authority, CertificateSpec, Command, Served, Settings, Taken
@@ -91,6 +92,7 @@ class Life:
         self.skew = 0.0
         self.fuse = 0  # steps until the kill; 0: none is planned
         self.deaths: list[float] = []
+        self.peers = no_peers()
         ca.clock = self.clock
         self.store = make_store(self.clock, self._burn)
         by = Authority(DIRECTORY)
@@ -118,22 +120,29 @@ class Life:
         """Start the certifier's parts as `Agent` does, with what is in the store."""
         self.fuse = 0
         self.store.close()  # as the kernel does for a process that has ended
-        repository, ledgers = CertificateRepository(self.store), Ledger(self.store, self.clock)
-        keeper = CertificateKeeper(
+        self.workers = self._workers()
+        self.events: list[tuple[float, int, Event]] = []
+        self.look_at = self.notices_at = _NEVER
+        self.scheduler = Scheduler(Settings(Path("/"), tuple(self.wanted)), self.peers)
+        self._perform(self.scheduler.start(self.clock()))
+
+    def _workers(self) -> tuple[CertificateKeeper, CaRequests, Obtainer]:
+        repository, ledger = CertificateRepository(self.store), Ledger(self.store, self.clock)
+        keeper = self._keeper(repository)
+        return (
+            keeper,
+            CaRequests(keeper, self._issuer, lambda _: True, ledger, self.clock, self.rng),
+            Obtainer(keeper, repository, self._issuer, ledger, self.clock, self.rng),
+        )
+
+    def _keeper(self, repository: CertificateRepository) -> CertificateKeeper:
+        return CertificateKeeper(
             repository,
             self.visitors,  # type: ignore[arg-type] # as much of it as is used
             self.clock,
             self.rng,
+            peers=self.peers,
         )
-        self.workers = (
-            keeper,
-            CaRequests(keeper, self._issuer, lambda _: True, ledgers, self.clock, self.rng),
-            Obtainer(keeper, repository, self._issuer, ledgers, self.clock, self.rng),
-        )
-        self.events: list[tuple[float, int, Event]] = []
-        self.look_at = self.notices_at = _NEVER
-        self.scheduler = Scheduler(Settings(Path("/"), tuple(self.wanted)))
-        self._perform(self.scheduler.start(self.clock()))
 
     def _issuer(self, authority: Authority) -> Issuer:
         other = self.others.get(authority.directory)

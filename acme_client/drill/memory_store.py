@@ -9,6 +9,7 @@ import copy
 import errno
 import itertools
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 from ..storage.store import Changes, Edit, Lock, demand_known, make_edits
@@ -32,7 +33,7 @@ class MemoryStore:
         self._before: dict[str, dict[str, bytes]] = {}
         self._alone: dict[str, dict[str, bytes]] = {}
         self._locks: dict[str, _Lock] = {}
-        self._wakes: list[tuple[str, Callable[[], object]]] = []
+        self._watches: list[weakref.ref[_Watch]] = []
         self._marks: dict[str, int] = {}
         self._sessions: set[str] = set()
         self._session = ""
@@ -96,21 +97,9 @@ class MemoryStore:
         return lock
 
     def watch(self, folder: str, wake: Callable[[], object] | None = None) -> Changes:
-        below = folder + "/"
-        if wake is not None:
-            self._wakes.append((below, wake))
-        seen = dict(self._marks)
-
-        def changed() -> set[str]:
-            nonlocal seen
-            before, seen = seen, dict(self._marks)
-            return {
-                one.removeprefix(below)
-                for one, mark in seen.items()
-                if one.startswith(below) and before.get(one) != mark
-            }
-
-        return changed
+        watch = _Watch(folder + "/", wake)
+        self._watches.append(weakref.ref(watch))
+        return watch.changed
 
     def session(self) -> str:
         if not self._session:
@@ -146,13 +135,35 @@ class MemoryStore:
     def _changed(self, folder: str) -> None:
         self._marks[folder] = next(self._count)
         self._point()
-        for below, wake in self._wakes:
-            if folder.startswith(below):
-                wake()
+        for reference in list(self._watches):
+            watch = reference()
+            if watch is None:
+                self._watches.remove(reference)
+            else:
+                watch.see(folder)
 
     def _point(self) -> None:
         if self.crash():
             raise Crash
+
+
+class _Watch:
+    """Names the folders below a path that have changed. Lasts while somebody has ``changed``."""
+
+    def __init__(self, below: str, wake: Callable[[], object] | None) -> None:
+        self._below = below
+        self._wake = wake
+        self._changed: set[str] = set()
+
+    def see(self, folder: str) -> None:
+        if folder.startswith(self._below):
+            self._changed.add(folder.removeprefix(self._below))
+            if self._wake is not None:
+                self._wake()
+
+    def changed(self) -> set[str]:
+        changed, self._changed = self._changed, set()
+        return changed
 
 
 class _Lock:

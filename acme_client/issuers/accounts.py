@@ -9,6 +9,7 @@ key that is.
 from __future__ import annotations
 
 import contextlib
+import enum
 import json
 import logging
 import re
@@ -58,6 +59,15 @@ _CLOSED = ("deactivated", "revoked")
 _SAYS_CLOSED = re.compile(r"(?i)deactivat|revoked|disabled|suspended|not valid|closed")
 
 
+class Fate(enum.Enum):
+    """What has become of an account for which a CA refused a request."""
+
+    STANDS = enum.auto()
+    REPLACED = enum.auto()  # by another of ours, meanwhile
+    GONE = enum.auto()
+    CLOSED = enum.auto()
+
+
 class Accounts:
     """Finds, makes and changes accounts. May be used by several threads; accounts are made one at a
     time."""
@@ -76,24 +86,31 @@ class Accounts:
             except OSError as error:
                 raise IssuanceError("disk", f"the account cannot be kept: {error}") from None
 
-    def url(self, authority: Authority) -> str | None:
-        """Return the URL of our account at this CA; None where none is known. Raises
-        `IssuanceError`."""
-        url = known(self._files(authority)[1]).get("uri")
-        return url if isinstance(url, str) else None
+    def refused(self, authority: Authority, url: str, gone: bool, transport: Transport) -> Fate:
+        """Return what has become of the account with this URL, for which the CA has refused a
+        request; one that is gone or closed is put aside, and whoever asks next makes another.
 
-    def is_closed(self, authority: Authority, directory: Directory, transport: Transport) -> bool:
-        """Whether the CA has deactivated or revoked our account (RFC 8555 §7.1.6), asked by the
-        account's key alone. Some CAs tell its state, others do not even let it ask (§7.3.6)."""
-        where, files = self._files(authority)
-        if KEY not in files:
-            return False
-        transport.sign_with(_key(files[KEY], where))
-        try:
-            answer = transport.send(directory.new_account, _EXISTING)
-        except IssuanceError as problem:
-            return problem.typ == messages.UNAUTHORIZED and bool(_SAYS_CLOSED.search(problem.text))
-        return messages.account_status(answer.content) in _CLOSED
+        ``gone``: the CA says that it knows no such account. Whether the CA has closed the account,
+        the account's key alone asks it. All of that is one step: meanwhile nobody else puts another
+        account there, whose key would be asked instead. Raises `IssuanceError`."""
+        with self._lock:
+            try:
+                where = folder(self._store, authority.directory)
+                files = self._store.load(where)
+                if known(files).get("uri") != url:
+                    return Fate.REPLACED
+                if gone:
+                    self._store.delete(where, ACCOUNT)  # its key may serve the next one
+                    return Fate.GONE
+                if KEY not in files:
+                    return Fate.STANDS
+                transport.sign_with(_key(files[KEY], where))
+                if not _is_closed(authority, transport):
+                    return Fate.STANDS
+                self._put_aside(where, files)
+                return Fate.CLOSED
+            except OSError as error:
+                raise IssuanceError("disk", f"the account cannot be kept: {error}") from None
 
     def _files(self, authority: Authority) -> tuple[str, dict[str, bytes]]:
         """Return the account's folder, and the files in it."""
@@ -104,27 +121,12 @@ class Accounts:
             except OSError as error:
                 raise IssuanceError("disk", f"the account cannot be read: {error}") from None
 
-    def replace(self, authority: Authority) -> None:
-        """Set a closed account aside, and its key with it: whoever asks next makes another."""
-        with self._lock:
-            try:
-                where = folder(self._store, authority.directory)
-                files = self._store.load(where)
-                if KEY in files:
-                    self._store.store(where, {CLOSED_KEY: files[KEY]})
-                for file in (ACCOUNT, KEY, NEXT_KEY):
-                    if file in files:
-                        self._store.delete(where, file)
-            except OSError as error:
-                raise IssuanceError("disk", f"the account cannot be kept: {error}") from None
-
-    def forget(self, authority: Authority) -> None:
-        """Forget an account that the CA does not know any more; its key may serve the next one."""
-        with self._lock:
-            try:
-                self._store.delete(folder(self._store, authority.directory), ACCOUNT)
-            except OSError as error:
-                raise IssuanceError("disk", f"the account cannot be kept: {error}") from None
+    def _put_aside(self, where: str, files: dict[str, bytes]) -> None:
+        """Put a closed account aside, and its key with it."""
+        self._store.store(where, {CLOSED_KEY: files[KEY]})
+        for file in (ACCOUNT, KEY, NEXT_KEY):
+            if file in files:
+                self._store.delete(where, file)
 
     def roll_key(self, authority: Authority, directory: Directory, transport: Transport) -> None:
         """Give the account a new key (RFC 8555 §7.3.5). Raises `IssuanceError`."""
@@ -240,6 +242,17 @@ class Accounts:
 def thumbprint(key: JWK) -> str:
     """Return a key's thumbprint (RFC 7638), as in key authorizations (RFC 8555 §8.1)."""
     return b64encode(key.thumbprint(hash_function=hashes.SHA256)).decode()
+
+
+def _is_closed(authority: Authority, transport: Transport) -> bool:
+    """Whether the CA has deactivated or revoked the account of the transport's key (RFC 8555
+    §7.1.6). Some CAs tell its state, others do not even let it ask (§7.3.6)."""
+    directory = transport.directory(authority.directory)
+    try:
+        answer = transport.send(directory.new_account, _EXISTING)
+    except IssuanceError as problem:
+        return problem.typ == messages.UNAUTHORIZED and bool(_SAYS_CLOSED.search(problem.text))
+    return messages.account_status(answer.content) in _CLOSED
 
 
 def _find(directory: Directory, transport: Transport) -> str | None:

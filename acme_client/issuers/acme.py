@@ -30,7 +30,7 @@ from ..storage.store import Store
 from ..x509 import keys, pem
 from ..x509.verify import CertificateAndKey
 from . import ari, messages, negotiation
-from .accounts import Accounts
+from .accounts import Accounts, Fate
 from .chains import choose
 from .interface import Issued, Order
 from .messages import Directory
@@ -159,33 +159,28 @@ class AcmeIssuer:
 
     def _lost_account(self, problem: IssuanceError) -> str | None:
         """Return what has become of our account, where that is why the CA refused; else None.
-        An account that is gone or closed is forgotten here; another is made by whoever asks
-        next."""
+        An account that is gone or closed is put aside; another is made by whoever asks next."""
         if problem.kind != "refused" or problem.typ not in messages.NOT_OURS:
             return None
         if problem.account is None:  # it was not an account that was refused
             return None
+        gone = problem.typ == messages.NO_ACCOUNT
         try:
-            if self._accounts.url(self._authority) != problem.account:
-                return f"{self._host} has refused our account; there is another by now"
-            if problem.typ == messages.NO_ACCOUNT:
-                lost = f"{self._host} does not know our account any more; another is made"
-                self._accounts.forget(self._authority)
-            elif self._is_closed():
-                lost = f"{self._host} has closed our account ({problem.text}); another is made"
-                self._accounts.replace(self._authority)
-            else:
-                return None
+            with self._transport() as transport:
+                fate = self._accounts.refused(self._authority, problem.account, gone, transport)
         except IssuanceError as error:
             log.warning("what became of the account is not known: %s", error.text)
             return None
+        if fate is Fate.STANDS:
+            return None
+        if fate is Fate.REPLACED:
+            return f"{self._host} has refused our account; there is another by now"
+        if fate is Fate.GONE:
+            lost = f"{self._host} does not know our account any more; another is made"
+        else:
+            lost = f"{self._host} has closed our account ({problem.text}); another is made"
         log.warning("%s", lost)
         return lost
-
-    def _is_closed(self) -> bool:
-        with self._transport() as transport:
-            directory = transport.directory(self._authority.directory)
-            return self._accounts.is_closed(self._authority, directory, transport)
 
     def _demand_records(self, transport: Transport, directory: Directory, order: Order) -> None:
         """Look for the records of dns-persist-01 before an order is spent; raises `IssuanceError`

@@ -76,6 +76,7 @@ class Hold:
 
 _CA = "ca"  # a hold on everything there
 _ACCOUNTS = "accounts"
+_OF_THE_ACCOUNT = frozenset({_CA, _ACCOUNTS, "orders"})
 
 
 @dataclass(slots=True)
@@ -121,6 +122,18 @@ class Buckets:
         for line in self.line.values():
             for who in [one for one, until in line.items() if until < now - _LATE]:
                 del line[who]
+
+    def bring_to(self, limits: Limits, now: float) -> None:
+        """Bring buckets that several machines count in to the present time. What they have written
+        is never moved back, for that would be tokens out of nothing; but no moment is further ahead
+        than its bucket allows."""
+        for key, due in self.due.items():
+            latest = now + window_of(key, limits)
+            if due > latest + _TOLERANCE:
+                self.due[key] = latest
+                self.changed.add(key)
+        self.at = max(self.at or now, now)
+        self._sweep(now)
 
     def take_changes(self) -> dict[str, dict[str, object]]:
         """Return the new values of what has changed since the last call, None for what is gone;
@@ -310,6 +323,20 @@ class Buckets:
         }
         due = {key: float(one) for key, one in _items(document.get("due")) if _is_moment(one)}
         return cls(due, held, float(at) if at is not None and _is_moment(at) else None)
+
+
+def domains(names: tuple[str, ...]) -> list[str]:
+    """Return the registered domains of an order's names: what is counted for it belongs to one of
+    them, or to the account."""
+    return sorted({registered_domain(name) for name in names})
+
+
+def domain_of(key: str) -> str | None:
+    """Return the registered domain that a bucket or hold belongs to; None: to the account."""
+    if key in _OF_THE_ACCOUNT:
+        return None
+    kind, _space, about = key.removeprefix("order ").partition(" ")
+    return about if kind == "domain" else registered_domain(about.partition(",")[0])
 
 
 def moment(unix: float) -> str:

@@ -21,6 +21,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ..certificates.repository import folder_name
@@ -31,6 +32,8 @@ from .buckets import VERSION, Buckets, Refusal, moment
 from .published import Cost, Limits, OrderKind, costs, failures, failures_key, limits_of
 
 log = logging.getLogger("treehouse.certifier")
+
+T = TypeVar("T")
 
 _FOLDER = "ledgers"
 FILE = "ledger.json"
@@ -68,11 +71,14 @@ class Ledger:
     def reserve_account(self, directory: str) -> None:
         """Take what a new account costs. Raises `IssuanceError` ("limits") for one that had better
         wait."""
-        with self._changing(directory) as (now, limits, ledger):
+
+        def take(now: float, limits: Limits, ledger: Buckets) -> None:
             refusal = ledger.account_refusal(limits, now)
             if refusal is not None:
                 raise _waits(refusal)
             ledger.registered(limits, now)
+
+        self._change(directory, (), take)
 
     def costs(
         self, directory: str, orders: list[tuple[str, ...]], *, renewal: bool = False
@@ -81,7 +87,8 @@ class Ledger:
         ``renewal``: the CA has issued for them before."""
         kind = OrderKind.RENEWAL if renewal else OrderKind.NEW
         with self._lock:
-            now, limits, ledger = self._open(directory)
+            every_name = tuple(name for names in orders for name in names)
+            now, limits, ledger = self._seen(directory, every_name)
             every = [cost for names in orders for cost in costs(names, limits, kind)]
             said = [
                 f"{cost}: {number} of {ledger.left(cost, now)} left ({cost.limit.count} in all)"
@@ -95,7 +102,7 @@ class Ledger:
         """Whether an order for these names would have to wait there."""
         kind = OrderKind.RENEWAL if renewal else OrderKind.NEW
         with self._lock:
-            now, limits, ledger = self._open(directory)
+            now, limits, ledger = self._seen(directory, names)
             return any(ledger.foresee([names], limits, now, kind))
 
     # For `LedgerReservation`
@@ -110,7 +117,8 @@ class Ledger:
     ) -> tuple[Cost, ...]:
         """Take what the order costs and return it; ``before``: what an earlier try of it has
         taken."""
-        with self._changing(directory) as (now, limits, ledger):
+
+        def take(now: float, limits: Limits, ledger: Buckets) -> tuple[Cost, ...]:
             ledger.give_back(before)
             refusal = ledger.refusal(names, limits, now, kind)
             if refusal is not None and not force:
@@ -121,6 +129,8 @@ class Ledger:
             ledger.spend(taken, now)
             return taken
 
+        return self._change(directory, names, take)
+
     def commit(
         self,
         directory: str,
@@ -129,7 +139,8 @@ class Ledger:
         problem: IssuanceError | None,
     ) -> None:
         """An order has ended: give back its tokens, and keep what the CA has said."""
-        with self._changing(directory) as (now, limits, ledger):
+
+        def end(now: float, limits: Limits, ledger: Buckets) -> None:
             ledger.give_back(give_back)
             if problem is None:
                 ledger.served(names)
@@ -138,7 +149,20 @@ class Ledger:
             elif problem.kind == "unavailable" and problem.not_before is not None:
                 ledger.told_to_leave_alone(problem.text, problem.not_before, now)
 
+        self._change(directory, names, end)
+
     # Memory and disk
+
+    def _change(
+        self, directory: str, names: tuple[str, ...], change: Callable[[float, Limits, Buckets], T]
+    ) -> T:
+        """Change what is counted for an order for these names, while nobody else does."""
+        with self._changing(directory) as (now, limits, ledger):
+            return change(now, limits, ledger)
+
+    def _seen(self, directory: str, names: tuple[str, ...]) -> tuple[float, Limits, Buckets]:
+        """Return the time, the limits, and what is counted for orders for these names."""
+        return self._open(directory)
 
     @contextlib.contextmanager
     def _changing(self, directory: str) -> Iterator[tuple[float, Limits, Buckets]]:
@@ -155,7 +179,7 @@ class Ledger:
         """Hold the folder's lock, if it can be had."""
         lock, deadline = None, time.monotonic() + _LOCKED_WITHIN
         with contextlib.suppress(OSError):  # told when the ledger cannot be written
-            while (lock := self._store.lock(_folder(directory), _LOCK_LASTS)) is None:
+            while (lock := self._store.lock(folder_of(directory), _LOCK_LASTS)) is None:
                 if time.monotonic() > deadline:
                     log.warning("the ledger for %s is locked by another process", directory)
                     break
@@ -185,7 +209,7 @@ class Ledger:
     def _journal(self, directory: str) -> Journal:
         journal = self._journals.get(directory)
         if journal is None:
-            journal = Journal(self._store, _folder(directory), FILE, VERSION)
+            journal = Journal(self._store, folder_of(directory), FILE, VERSION)
             self._journals[directory] = journal
         return journal
 
@@ -261,7 +285,7 @@ def _waits(refusal: Refusal) -> IssuanceError:
     )
 
 
-def _folder(directory: str) -> str:
+def folder_of(directory: str) -> str:
     host = folder_name(urlsplit(directory).hostname or "unknown")
     mark = hashlib.sha256(directory.encode()).hexdigest()[:8]
     return f"{_FOLDER}/{host}_{mark}"

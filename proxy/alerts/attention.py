@@ -3,7 +3,8 @@
 Alerts tell of what is wrong with certificates, to people who are elsewhere (`incidents`); this is
 for the person who is looking, and so it has everything: certificates by the same rules, backends
 that fail, limits that were reached, a reload that was refused, alerts that nobody took, clocks that
-differ. Pure; the time is a parameter, in Unix seconds.
+differ, processes that crash, a collector of traces that takes none. Pure; the time is a parameter,
+in Unix seconds.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _LIMITS = {
 class Situation:
     """All that is looked at. ``reached``: how often each limit was reached in the last minutes;
     ``refused``: why the last reload was refused, and when; ``undelivered``: by channel what keeps
-    alerts from being delivered, and how many wait."""
+    alerts from being delivered, and how many wait; ``crashed``: processes that have in the last
+    minutes, and how; ``spans_lost``: of traces, in the last minutes."""
 
     certificates: Sequence[CertificateStatus] = ()
     wanted: Sequence[str] = ()
@@ -48,6 +50,8 @@ class Situation:
     reached: Mapping[str, float] = field(default_factory=dict)
     refused: tuple[float, str] | None = None
     undelivered: Sequence[tuple[str, str, int]] = ()
+    crashed: Sequence[tuple[str, str]] = ()
+    spans_lost: int = 0
 
 
 def look(situation: Situation, now: float) -> tuple[list[Attention], int]:
@@ -56,10 +60,12 @@ def look(situation: Situation, now: float) -> tuple[list[Attention], int]:
         *_reload(situation.refused),
         *_certificates(situation, now),
         *_clock(situation.certificates),
+        *_crashes(situation.crashed),
         *_backends(situation.upstreams),
-        *_failing(situation.rates, {one["url"] for one in situation.upstreams}),
+        *_failing(situation.rates, {one["url"]: one for one in situation.upstreams}),
         *_alerts(situation.undelivered),
         *_limits(situation.reached),
+        *_traces(situation.spans_lost),
     ]
     ranked = heapq.nsmallest(
         MOST, range(len(found)), key=lambda number: (found[number]["level"] != "wrong", number)
@@ -91,14 +97,33 @@ def _certificates(situation: Situation, now: float) -> Iterable[Attention]:
         view.wrong.items(),
         key=lambda one: (one[0][0] != "runway_short", runways.get(one[0][1], "")),
     )
+    served = {one["name"] for one in situation.certificates if one["served"]}
+    told = set()
     for (kind, name), finding in wrong:
+        told.add(name)
+        only_fails = kind == "renewal_failing" and name in served
+        without = kind == "renewal_failing" and not only_fails
         yield {
-            "level": "wrong" if kind != "renewal_failing" else "look",
+            "level": "look" if only_fails else "wrong",
             "about": name or "certifier",
-            "text": finding.text,
+            "text": f"{finding.text}{_UNSERVED if without else ''}",
             "step": finding.step,
             "page": f"certificate/{name}" if name else "",
         }
+    # Nobody is woken up for a first failure; who looks sees at once that a site is not served.
+    for one in situation.certificates:
+        name = one["name"]
+        if one["last_error"] and not (one["served"] or one["on_demand_for"] or name in told):
+            yield {
+                "level": "wrong",
+                "about": name,
+                "text": f"{name}: {one['last_error']}{_UNSERVED}",
+                "step": incidents.advice(one),
+                "page": f"certificate/{name}",
+            }
+
+
+_UNSERVED = "; visitors cannot connect, for there is no certificate"
 
 
 def _clock(certificates: Iterable[CertificateStatus]) -> Iterable[Attention]:
@@ -130,27 +155,61 @@ def _backends(upstreams: Iterable[UpstreamStatus]) -> Iterable[Attention]:
             }
 
 
-def _failing(rates: Iterable[Rates], known: set[str]) -> Iterable[Attention]:
-    """Yield the backends that answer, and answer badly."""
+def _failing(rates: Iterable[Rates], known: Mapping[str, UpstreamStatus]) -> Iterable[Attention]:
+    """Yield the backends that answer, and answer badly, beside those that are told of as failing
+    altogether."""
     for one in rates:
-        bad = one["rate"] - one["classes"].get("ok", 0.0)
-        if one["name"] in known and one["rate"] >= _FEW and bad >= one["rate"] * _MANY:
-            share = round(100 * bad / one["rate"])
+        backend = known.get(one["name"])
+        if backend is None or backend["healthy"] == "no":
+            continue
+        rate, classes = one["rate"], one["classes"]
+        answered, silent = classes.get("error", 0.0), classes.get("failed", 0.0)
+        if rate >= _FEW and answered + silent >= rate * _MANY:
+            ways = [(answered, "an answer of 500 or more"), (silent, "no answer")]
+            shares = [f"{round(100 * bad / rate)} % with {way}" for bad, way in ways if bad]
+            last = backend["last_error"] if silent else None
             yield {
                 "level": "look",
                 "about": one["name"],
-                "text": f"{share} % of the requests to {one['name']} failed in the last minute",
+                "text": f"requests to {one['name']} failed in the last minute: "
+                f"{' and '.join(shares)}{f' ({last})' if last else ''}",
                 "step": "see what it logs; the access log has each request with its reason",
                 "page": f"backend/{one['name']}",
             }
 
 
+def _crashes(crashed: Sequence[tuple[str, str]]) -> Iterable[Attention]:
+    for title in dict.fromkeys(title for title, _how in crashed):
+        ways = [how for one, how in crashed if one == title]
+        times = "once" if len(ways) == 1 else f"{len(ways)} times"
+        yield {
+            "level": "wrong" if len(ways) > 1 else "look",
+            "about": title,
+            "text": f"{title} {ways[0]}; that happened {times} in the last ten minutes",
+            "step": "another was started; the log has what it said before, and dmesg whether the"
+            " kernel ended it for want of memory",
+            "page": "",
+        }
+
+
+def _traces(lost: int) -> Iterable[Attention]:
+    if lost:
+        yield {
+            "level": "look",
+            "about": "tracing",
+            "text": f"{lost} spans of traces reached no collector in the last ten minutes",
+            "step": "see that it runs where tracing.otlp says; the log has its answers",
+            "page": "",
+        }
+
+
 def _alerts(undelivered: Iterable[tuple[str, str, int]]) -> Iterable[Attention]:
     for way, why, waiting in undelivered:
+        alerts = "1 alert" if waiting == 1 else f"{waiting} alerts"
         yield {
             "level": "wrong",
             "about": f"alerts by {way}",
-            "text": f"{waiting} alerts could not be delivered by {way}: {why}",
+            "text": f"{alerts} could not be delivered by {way}: {why}",
             "step": f"see alerts.{way} in the configuration; they are sent again by themselves",
             "page": "",
         }

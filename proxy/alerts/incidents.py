@@ -119,7 +119,7 @@ def _failing(one: CertificateStatus, rules: Alerts, view: View) -> None:
             else f"{number} attempts for a certificate have failed in a row"
         )
         text = f"{name}: {failed}"
-        view.wrong[key] = Finding(f"{text}: {one['last_error']}", _advice(one), _facts(one))
+        view.wrong[key] = Finding(f"{text}: {one['last_error']}", advice(one), _facts(one))
     elif one["state"] == "fresh":
         view.well.add(key)
     else:
@@ -139,7 +139,7 @@ def _runway(one: CertificateStatus, rules: Alerts, now: float, view: View) -> No
         view.well.add(key)
         return
     text = "the certificate has expired" if left <= 0 else f"the certificate ends in {spell(left)}"
-    view.wrong[key] = Finding(f"{name}: {text} ({one['not_after']})", _advice(one), _facts(one))
+    view.wrong[key] = Finding(f"{name}: {text} ({one['not_after']})", advice(one), _facts(one))
 
 
 def overdue(one: CertificateStatus, now: float) -> bool:
@@ -154,7 +154,8 @@ def overdue(one: CertificateStatus, now: float) -> bool:
     )
 
 
-def _advice(one: CertificateStatus) -> str:
+def advice(one: CertificateStatus) -> str:
+    """Return the next step for a certificate that cannot be had, or ends."""
     name = one["name"]
     if one["source"] == "file":
         return "put the renewed certificate and its key where the configuration says; it is noticed"
@@ -163,8 +164,8 @@ def _advice(one: CertificateStatus) -> str:
         return f"treehouse-proxy why {name}; treehouse-proxy doctor {name}"
     problem = last["problem"]
     told = said(problem) if problem else None
-    *_, advice = explained(last["outcome"], told, name, last["challenge"])
-    return advice.step
+    *_, known = explained(last["outcome"], told, name, last["challenge"])
+    return known.step
 
 
 def said(value: Mapping[str, Any]) -> ProblemDocument:

@@ -43,6 +43,9 @@ _BEFORE = 2 * DAY
 # How often the certificates are looked at, of many seldomer; and how long after the trouble.
 _LOOK_EVERY, _LOOK_SELDOM, _MANY = HOUR, 6 * HOUR, 100
 _AFTER = 10 * DAY
+_CLOCK_WRONG = 7 * DAY
+# A certifier asks the CA when it starts, and then every few hours: an incident comes in between.
+_ASKED_BEFORE = HOUR
 # CAs have to revoke within so long (the Baseline Requirements, §4.9.1.1).
 _REVOKED_WITHIN = DAY
 _FOLDERS = ("certificates", "ledgers")
@@ -50,6 +53,10 @@ _FOLDERS = ("certificates", "ledgers")
 
 class CannotDrill(Exception):
     """Raised where there is nothing to play; the text says why, and what to do."""
+
+
+class CannotRead(CannotDrill):
+    """Raised where the state directory is not for whoever asks."""
 
 
 @dataclass(slots=True)
@@ -71,7 +78,7 @@ class Certificate:
 class Outcome:
     """``began`` and ``ended``: of the trouble. ``notices``: alerts that would have gone out, with
     the moment; ``ways``: by which channels, none where nobody would have been told; ``due``: when
-    the next certificate becomes due."""
+    the next certificate becomes due; ``skew``: by how many seconds a clock was ahead."""
 
     kind: str
     began: float
@@ -82,6 +89,7 @@ class Outcome:
     fallback: bool = False
     lifetimes: set[float] = field(default_factory=set)
     due: float | None = None
+    skew: float = 0.0
 
     @property
     def lapsed(self) -> list[Certificate]:
@@ -106,9 +114,13 @@ def play(
     began = now + after * DAY
     if len(kept) < len(wanted):
         began = max(began, now + _BEFORE)
-    length = abs(days) * DAY if kind != "clock" else 7 * DAY
+    if kind == "revocation":
+        began = max(began, now + _ASKED_BEFORE)
+    length = days * DAY if kind != "clock" else _CLOCK_WRONG
     trouble = (began, began + length)
-    ca, others = _cas(config, kind, trouble, kept, now, lambda: life.clock())
+    of_cas = {one.name for one in wanted if one.authority.directory != INTERNAL}
+    certified = {name: facts for name, facts in kept.items() if name in of_cas}
+    ca, others = _cas(config, kind, trouble, certified, now, lambda: life.clock())
     skews = [(*trouble, days * DAY)] if kind == "clock" else []
 
     def make_store(_clock: object, _crash: object) -> MemoryStore:
@@ -127,6 +139,7 @@ def play(
             fallback=any(one.fallback for one in wanted),
             lifetimes={facts.not_after - facts.not_before for facts in kept.values()},
             due=_due(store, kept, began),
+            skew=days * DAY if kind == "clock" else 0.0,
         )
         _watch(life, outcome, config, kept)
     finally:
@@ -164,7 +177,7 @@ def _copied(
     except FileNotFoundError:
         return {}  # nothing yet: then the drill begins with the first orders
     except OSError as error:
-        raise CannotDrill(
+        raise CannotRead(
             f"{error.filename or state}: {error.strerror}; ask as root or as the server's user"
         ) from None
     return facts
@@ -187,7 +200,8 @@ def _cas(
     clock: Callable[[], float],
 ) -> tuple[SimulatedCa, dict[str, Issuer]]:
     """Make the CA that all sites are certified by, and the others by their directories. Only the
-    first one is ever away: a fallback is there for that. The built-in CA has our own ``clock``."""
+    first one is ever away: a fallback is there for that. The built-in CA has our own ``clock``, and
+    none of its certificates is among the ``kept``, by which the CA's own lifetimes are known."""
     rng = random.Random(1)  # noqa: S311 - the same story each time it is told
     lifetimes = {
         frozenset(facts.names): facts.not_after - facts.not_before for facts in kept.values()
@@ -280,8 +294,10 @@ class Route:
 
 
 def without_backend(config: Config, url: str) -> list[Route]:
-    """Return the routes that lead to a backend. Raises `CannotDrill` where none does."""
+    """Return the routes that lead to a backend. A scheme that is left out, and a slash at the end,
+    make no difference. Raises `CannotDrill` where none does."""
     found = []
+    meant = {url, url.rstrip("/"), f"http://{url.rstrip('/')}"}
     known = set()
     for site in config.sites:
         for route in site.routes:
@@ -290,7 +306,7 @@ def without_backend(config: Config, url: str) -> list[Route]:
                 continue
             urls = [one.url for one in action.backends if not one.drain]
             known |= set(urls)
-            if url in urls:
+            if not meant.isdisjoint(urls):
                 others = len(urls) - 1
                 checked = action.health is not None
                 found.append(

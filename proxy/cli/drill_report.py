@@ -15,12 +15,11 @@ from .drill import Outcome, Route
 
 def lines(outcome: Outcome) -> Iterator[str]:
     """Tell the outcome to people."""
-    length = spell(outcome.ended - outcome.began)
-    yield f"played: {_TOLD[outcome.kind].format(length=length)}, from {_day(outcome, 0)} on"
+    yield f"played: {_told(outcome)}, from {_day(outcome, 0)} UTC on"
     yield f"certificates: {len(outcome.certificates)}"
-    if outcome.due is not None:
-        days = math.floor((outcome.due - outcome.began) / DAY)
-        yield f"the next one becomes due {days} days later: --after {days} plays that moment"
+    if outcome.due is not None and (after := _after(outcome.due - outcome.began)):
+        until = spell(outcome.due - outcome.began)
+        yield f"the next one becomes due {until} later: --after {after} plays that moment"
     yield ""
     lapsed = outcome.lapsed
     for one in lapsed:
@@ -44,12 +43,25 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield from _to_change(_advice(outcome))
 
 
-_TOLD = {
-    "outage": "the CA does not answer for {length}",
-    "clock": "this machine's clock is wrong for {length}",
-    "disk": "the disk takes no writes for {length}",
-    "revocation": "the CA has to revoke all certificates, and hardly answers for {length}",
-}
+def _told(outcome: Outcome) -> str:
+    length = spell(outcome.ended - outcome.began)
+    match outcome.kind:
+        case "outage":
+            return f"the CA does not answer for {length}"
+        case "clock":
+            way = "ahead" if outcome.skew > 0 else "behind"
+            return f"this machine's clock is {spell(abs(outcome.skew))} {way} for {length}"
+        case "disk":
+            return f"the disk takes no writes for {length}"
+    busy = f", and hardly answers for {length}" if outcome.ended > outcome.began else ""
+    return f"the CA has to revoke all certificates within a day{busy}"
+
+
+def _after(seconds: float) -> str:
+    """Spell days as ``--after`` takes them, never too many; "" where that is now."""
+    days = seconds / DAY
+    tenths = math.floor(days * 10) / 10
+    return f"{math.floor(days)}" if days >= 2 else f"{tenths:g}" if tenths else ""
 
 
 def _day(outcome: Outcome, after: float) -> str:
@@ -78,7 +90,9 @@ def _advice(outcome: Outcome) -> Iterator[str]:
     lapsed = outcome.lapsed
     if not outcome.ways:
         yield "alerts: {webhook: …} or {email: …}, so that somebody is told"
-    if not lapsed:
+    if outcome.kind == "disk":
+        yield "the disk: watch its free space; a restart on a full one goes back to what lies there"
+    elif not lapsed:
         yield "nothing else: what there is bears this"
         return
     if outcome.kind in ("outage", "revocation") and not outcome.fallback:
@@ -89,8 +103,6 @@ def _advice(outcome: Outcome) -> Iterator[str]:
         yield "acme.profile: certificates that are valid for longer bear longer outages"
     if outcome.kind == "clock":
         yield "the clock: timedatectl set-ntp true, or chrony; treehouse-proxy doctor looks at it"
-    if outcome.kind == "disk":
-        yield "the disk: watch its free space, and do not restart a server whose disk is full"
 
 
 def document(outcome: Outcome) -> dict[str, object]:
@@ -99,6 +111,7 @@ def document(outcome: Outcome) -> dict[str, object]:
         "kind": outcome.kind,
         "began": timestamp(outcome.began),
         "ended": timestamp(outcome.ended),
+        "clock_ahead_seconds": outcome.skew,
         "certificates": [
             {
                 "name": one.name,
@@ -121,20 +134,40 @@ def document(outcome: Outcome) -> dict[str, object]:
 
 
 def backend_lines(url: str, routes: Sequence[Route]) -> Iterator[str]:
+    """Tell people what becomes of the routes without a backend."""
     yield f"played: {url} takes no connections"
     yield ""
     for one in routes:
-        where = f"{one.site}{one.path}"
-        if one.others:
-            how = f"goes on with {one.others} other{'s' if one.others > 1 else ''}"
-            how += ", which a check finds out" if one.checked else ", after requests have failed"
-        elif one.waits:
-            how = f"holds requests for {spell_duration(one.waits)}, then answers 502"
-        else:
-            how = "answers 502"
-        yield f"{where}: {how}"
+        yield f"{one.site}{one.path}: {_without(one)}"
     yield ""
     yield "alerts: none, they are about certificates; watch treehouse_upstream_healthy"
+    yield from _to_change(_backend_advice(routes))
+
+
+def backend_document(url: str, routes: Sequence[Route]) -> dict[str, object]:
+    """Tell programs what becomes of the routes without a backend."""
+    return {
+        "kind": "backend",
+        "url": url,
+        "routes": [
+            {"site": one.site, "path": one.path, "others": one.others, "answers": _without(one)}
+            for one in routes
+        ],
+        "advice": _backend_advice(routes),
+    }
+
+
+def _without(route: Route) -> str:
+    if route.others:
+        others = f"{route.others} other{'s' if route.others > 1 else ''}"
+        found = "which a check finds out" if route.checked else "after requests have failed"
+        return f"goes on with {others}, {found}"
+    if route.waits:
+        return f"holds requests for {spell_duration(route.waits)}, then answers 502"
+    return "answers 502"
+
+
+def _backend_advice(routes: Sequence[Route]) -> list[str]:
     advice = []
     if any(not one.others for one in routes):
         advice.append("backend: [URL, URL], a second one for those that have one only")
@@ -142,7 +175,7 @@ def backend_lines(url: str, routes: Sequence[Route]) -> Iterator[str]:
             advice.append("wait_for_backend: 10s, for an app that restarts")
     if any(one.others and not one.checked for one in routes):
         advice.append("health: {path: /healthz}, so that no request has to find out")
-    yield from _to_change(advice or ["nothing: what there is bears this"])
+    return advice or ["nothing: what there is bears this"]
 
 
 def _to_change(advice: Iterable[str]) -> Iterator[str]:

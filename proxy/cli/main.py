@@ -20,6 +20,7 @@ from click.shell_completion import CompletionItem
 
 from acme_client.text import printable, timestamp
 
+from ..accelerated import lane
 from ..config.load import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
 from ..log import displayable
@@ -32,6 +33,8 @@ from .options import NAME, server_options, site_options
 from .words import explained
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_FORM = "pure Python" if lane is None else "accelerated lane"
 
 
 class _RunByDefault(click.Group):
@@ -66,7 +69,9 @@ class _RunByDefault(click.Group):
 
 
 @click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(VERSION, prog_name="treehouse-proxy")
+@click.version_option(
+    VERSION, prog_name="treehouse-proxy", message=f"%(prog)s, version %(version)s ({_FORM})"
+)
 def program() -> None:
     """HTTPS in front of an app or a folder, with its privileges dropped for good.
 
@@ -392,7 +397,11 @@ def status(
     from .selection import Selection
 
     selection = Selection(names, attention, every or bool(names))
-    document = selection.of(status_of(config, state))
+    whole = status_of(config, state)
+    document = selection.of(whole)
+    if names and not document["certificates"] and not selection.knows(whole):
+        there = ", ".join(one["name"] for one in whole["certificates"][:10]) or "none"
+        complain(f"no certificate is for {' or '.join(names)}; there are: {there}", FAILED)
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
@@ -457,28 +466,50 @@ def drill(
     from . import drill as drills
     from . import drill_report
 
-    if (kind == "backend") != (url is not None):
-        raise click.UsageError("write drill backend URL, and no URL for the others")
+    length = _drilled_for(kind, url, days, after)
     try:
         config = load(Options(**given), now_uid=os.geteuid())
         if url is not None:
             routes = drills.without_backend(config, url)
-            for line in drill_report.backend_lines(url, routes):
-                click.echo(printable(line) if line else "")
+            if as_json:
+                click.echo(json.dumps(drill_report.backend_document(url, routes), indent=2))
+            else:
+                for line in drill_report.backend_lines(url, routes):
+                    click.echo(printable(line) if line else "")
             sys.exit(FAILED if any(not one.others for one in routes) else OK)
-        usual = {"outage": 20.0, "disk": 20.0, "clock": 2.0, "revocation": 0.0}[kind]
-        length = usual if days is None else days
         outcome = drills.play(config, kind, length, after=after)  # type: ignore[arg-type] # one of them
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
     except drills.CannotDrill as error:
-        complain(str(error), FAILED)
+        complain(str(error), FAILED if isinstance(error, drills.CannotRead) else USAGE)
     if as_json:
         click.echo(json.dumps(drill_report.document(outcome), indent=2))
     else:
         for line in drill_report.lines(outcome):
             click.echo(displayable(line))
     sys.exit(FAILED if outcome.lapsed else OK)
+
+
+def _drilled_for(kind: str, url: str | None, days: float | None, after: float) -> float:
+    """Return for how many days a trouble lasts. Raises `click.UsageError` for what is no drill."""
+    if kind == "backend":
+        if url is None:
+            raise click.UsageError("which backend? drill backend http://127.0.0.1:3000")
+        if days is not None or after:
+            raise click.UsageError(
+                "a backend is gone for as long as it takes: no --days, no --after"
+            )
+        return 0.0
+    if url is not None:
+        raise click.UsageError(f"only a backend has a URL: drill {kind}")
+    if days is None:
+        return {"outage": 20.0, "disk": 20.0, "clock": 2.0, "revocation": 0.0}[kind]
+    if kind == "clock":
+        if not days:
+            raise click.UsageError("--days 0 is a clock that is right; 2 is ahead, -2 is behind")
+    elif days < 0 or (days == 0 and kind != "revocation"):
+        raise click.UsageError(f"--days says how long it lasts: more than 0 for drill {kind}")
+    return days
 
 
 program.add_command(certs)

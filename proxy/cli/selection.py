@@ -42,12 +42,19 @@ class Selection:
             upstreams = [one for one in upstreams if one["healthy"] == "no"]
         return {**document, "certificates": certificates, "upstreams": upstreams}
 
-    def _wants(self, one: CertificateStatus) -> bool:
-        called = not self.names or any(
+    def knows(self, document: Status) -> bool:
+        """Whether some certificate has one of the names."""
+        return any(map(self._is_called, document["certificates"]))
+
+    def _is_called(self, one: CertificateStatus) -> bool:
+        return any(
             name == pattern or fnmatch.fnmatchcase(name, pattern)
             for pattern in self.names
             for name in one["names"]
         )
+
+    def _wants(self, one: CertificateStatus) -> bool:
+        called = not self.names or self._is_called(one)
         return called and (not self.attention or needs_attention(one))
 
     def page(self, certificates: list[CertificateStatus]) -> tuple[list[CertificateStatus], int]:

@@ -168,7 +168,10 @@ def _sites(rows: list[_Row], known: int, most: int, width: int, style: Style) ->
         yield style(line, "red") if row.rates.get("5xx") else line
     left = max(len(rows) - most, known - len(rows), 0)
     if left:
-        yield style(_cut(f"and {left} more sites, which are quieter", width), "dim")
+        yield style(
+            _cut(f"and {left} more site{'s' if left != 1 else ''}, quieter than these", width),
+            "dim",
+        )
 
 
 def _backends(

@@ -52,7 +52,8 @@ def trust(state: Path, *, remove: bool) -> Iterator[str]:
         certificate = x509.load_pem_x509_certificate(root.read_bytes())
     except FileNotFoundError:
         raise CannotTrust(
-            f"{root} is not there: the built-in CA makes it when it first issues a certificate"
+            f"{root} is not there: the built-in CA makes it when it first issues a certificate; "
+            "--state DIR or --config FILE names another server"
         ) from None
     except PermissionError:
         raise CannotTrust(f"{root} may not be read by this user; ask as root (sudo)") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +54,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
             slips |= found  # and once more without them
             continue
         notices = [*draft.notices, *slips.values(), *parsed.notices]
+        notices += _nothing(parsed)
         identity, reader = _identity(parsed, now_uid, faults, notices)
         state = _state(parsed, now_uid, draft.base, faults)
         if state is not None:
@@ -101,6 +102,16 @@ def _with_descriptors(config: Config, parsed: Parsed) -> Config:
         return config
     notice = str(parsed.origins.fault(("limits", "connections"), *trouble))
     return replace(config, notices=(*config.notices, notice))
+
+
+def _nothing(parsed: Parsed) -> Iterator[Fault]:
+    """As a package is installed: the server runs, waits for sites, and is not to seem to serve."""
+    given = parsed.document.given
+    if parsed.sites or "sites" in parsed.broken or given & {"sites_dir", "providers"}:
+        return
+    if parsed.document.include:
+        remedy = f"write a site in {parsed.document.include[0]}, then reload"
+        yield parsed.origins.fault(("include",), "there is no site yet: nothing is served", remedy)
 
 
 def state_directory(config: Path | None, state: Path | None) -> Path:

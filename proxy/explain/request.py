@@ -17,6 +17,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from acme_client.late_dataclass import dataclass
+from acme_client.names import is_address
 
 from ..config.model import (
     Config,
@@ -46,7 +47,7 @@ from ..sites.router import Refusing, RequestRouter
 from ..sites.router import Route as Served
 from ..sites.site import Match, SiteTable
 from . import answers, settings
-from .rows import Row, Steps, refused, shown
+from .rows import Row, Steps, in_the_file, refused, shown
 
 # Keys that the page tells of in words of their own.
 _TOLD = frozenset({"backend", "fastcgi", "root", "redirect", "status", "respond", "rate_limit"})
@@ -86,6 +87,8 @@ async def explain(config: Config, question: Question, most: int | None = None) -
 
 def _steps(config: Config, question: Question) -> Steps:
     url = _split(question.url)
+    if not is_address(question.client):
+        raise CannotExplain(f"{question.client} is no address of a client (like 192.0.2.1)")
     secure = url.scheme == "https"
     connection = Connection(
         question.client, 40000, "192.0.2.2", url.port or (443 if secure else 80),
@@ -333,7 +336,7 @@ def _filters(config: Config, site: Site, route: Route | None) -> Iterator[Row]:
             "filter", f"Strict-Transport-Security for {age}", config.origins.get("tls.hsts", "")
         )
     if route is not None:
-        for key, place in route.origins.items():
+        for key, place in in_the_file(route.origins):
             if key not in _TOLD and hasattr(route.rules, key):
                 value = getattr(route.rules, key)
                 said = "off" if value is None else shown(value)

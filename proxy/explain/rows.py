@@ -3,6 +3,7 @@ document. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -15,6 +16,8 @@ from ..config.values import ServiceUrl
 from ..errors import Fault
 from ..filters.code import FilterName
 from ..protocol.message import Response
+
+_PLACE = re.compile(r"(.*):(\d+):(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +78,14 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
 def document(rows: Sequence[Row]) -> list[Mapping[str, str]]:
     """Return the page for programs."""
     return [{"title": row.title, "text": row.text, "place": row.place} for row in rows]
+
+
+def in_the_file(origins: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return keys and their places as they stand in the file, by its name, line and column."""
+    return sorted(origins.items(), key=_order)
+
+
+def _order(origin: tuple[str, str]) -> tuple[str, int, int, str]:
+    key, place = origin
+    found = _PLACE.fullmatch(place)
+    return (found[1], int(found[2]), int(found[3]), key) if found else (place, 0, 0, key)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from ..config.model import Config, Site
 from ..config.schema.rules import Rules
 from ..config.schema.site import ACTIONS
-from .rows import Row, shown
+from .rows import Row, in_the_file, shown
 
 # Told by their own rows on the page, or in them.
 _OF_THE_PAGE = frozenset(
@@ -41,7 +41,7 @@ def of_a_site(site: Site) -> Iterator[Row]:
 
 
 def _rows(holder: object, origins: Mapping[str, str], title: str) -> Iterator[Row]:
-    for key, place in origins.items():
+    for key, place in in_the_file(origins):
         if key.partition(".")[0] in _OF_THE_PAGE:
             continue
         if any(other.startswith(f"{key}.") for other in origins):

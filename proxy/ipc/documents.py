@@ -126,7 +126,9 @@ class ProcessFigures(TypedDict):
 class Overview(TypedDict):
     """What the supervisor knows of all processes: for the admin listener. ``renewals``: name,
     outcome, number; ``connections``: open ones by listener; ``certifier_heard``: Unix seconds;
-    ``spans`` of traces by outcome, empty where there are no traces."""
+    ``spans`` of traces by outcome, empty where there are no traces; ``crashes``: of processes, by
+    their role; ``attention``: things to look at, by level; ``undelivered``: alerts that wait, by
+    channel; ``warnings``: lines of the log by level."""
 
     status: Status
     figures: Figures
@@ -137,6 +139,10 @@ class Overview(TypedDict):
     certifier_heard: float
     spans: dict[str, int]
     on_demand: dict[str, int]
+    crashes: dict[str, int]
+    attention: dict[str, int]
+    undelivered: dict[str, int]
+    warnings: dict[str, int]
 
 
 class Rates(TypedDict):
@@ -181,6 +187,12 @@ class Warned(TypedDict):
     level: str
     process: str
     text: str
+
+
+class WarnedLine(Warned):
+    """A line that came ``times`` times, the last time at ``at``."""
+
+    times: int
 
 
 class TopRow(TypedDict):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -19,6 +19,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Timestamp
+
+from acme_client.status import StateName
 
 from ..ipc.documents import Overview
 from .counters import BUCKETS, labels
@@ -128,57 +130,88 @@ class _Overview(Collector):
         for state in ("starting", "serving", "draining"):
             workers.add_metric([state], states[state])
         yield workers
+        streams = GaugeMetricFamily(
+            "treehouse_streams", "Requests and tunnels under way.", labels=["state"]
+        )
+        for state in ("serving", "draining"):
+            workers_so = [one for one in self._status["workers"] if one["state"] == state]
+            streams.add_metric([state], sum(one["streams"] for one in workers_so))
+        yield streams
         generation = GaugeMetricFamily("treehouse_generation", "The one that serves.")
         generation.add_metric([], self._status["generation"] or 0)
         yield generation
         yield from self._certificates()
-        reloads = CounterMetricFamily("treehouse_reloads", "Reloads.", labels=["outcome"])
-        for outcome, count in self._overview["reloads"].items():
-            reloads.add_metric([outcome], count)
-        yield reloads
-        asked = CounterMetricFamily(
-            "treehouse_on_demand", "Names that somebody waited for.", labels=["outcome"]
-        )
-        for outcome, count in self._overview["on_demand"].items():
-            asked.add_metric([outcome], count)
-        yield asked
+        attention, undelivered = self._overview["attention"], self._overview["undelivered"]
+        for name, said, label, counts in (
+            ("reloads", "Reloads.", "outcome", self._overview["reloads"]),
+            ("on_demand", "Names that were waited for.", "outcome", self._overview["on_demand"]),
+            ("trace_spans", "Spans for the collector.", "outcome", self._overview["spans"]),
+            ("crashes", "Processes that ended by themselves.", "role", self._overview["crashes"]),
+            ("warnings", "Warnings and errors in the log.", "level", self._overview["warnings"]),
+        ):
+            yield _counter(f"treehouse_{name}", said, counts, label)
+        for name, said, label, counts in (
+            ("attention", "What the admin page says needs it.", "level", attention),
+            ("alerts_undelivered", "That wait for a channel that fails.", "channel", undelivered),
+        ):
+            family = GaugeMetricFamily(f"treehouse_{name}", said, labels=[label])
+            for value, count in counts.items():
+                family.add_metric([value], count)
+            yield family
         last = GaugeMetricFamily(
             "treehouse_certifier_last_pass_seconds", "When its main loop last said that it runs."
         )
         last.add_metric([], self._overview["certifier_heard"])
         yield last
-        spans = CounterMetricFamily(
-            "treehouse_trace_spans", "Spans for the collector.", labels=["outcome"]
-        )
-        for outcome, count in self._overview["spans"].items():
-            spans.add_metric([outcome], count)
-        yield spans
+        build = GaugeMetricFamily("treehouse_build_info", "Always 1.", labels=["version"])
+        build.add_metric([self._status["version"]], 1)
+        yield build
         yield from self._processes()
 
     def _certificates(self) -> Iterator[Metric]:
-        """Of certificates that share a label, the one that ends first, and the sum of attempts."""
-        ends = GaugeMetricFamily(
-            "treehouse_certificate_not_after_seconds", "When it ends, Unix time.", labels=["name"]
+        """Of certificates that share a label, the one that ends first, the one that is renewed
+        first, the most failures in a row, and the sum of attempts."""
+        certificates = self._status["certificates"]
+        states = GaugeMetricFamily("treehouse_certificates", "By their state.", labels=["state"])
+        known = Counter(one["state"] for one in certificates)
+        for state in get_args(StateName):
+            states.add_metric([state], known[state])
+        yield states
+        ends: dict[str, str] = {}
+        renews: dict[str, str] = {}
+        failed: dict[str, int] = {}
+        for one in certificates:
+            label = self._label(one["name"], one["on_demand_for"])
+            for first, moment in ((ends, one["not_after"]), (renews, one["renew_at"])):
+                if moment:
+                    first[label] = min(first.get(label, moment), moment)  # RFC 3339, all in UTC
+            failed[label] = max(failed.get(label, 0), one["attempts"])
+        for name, said, first in (
+            ("not_after", "When it ends, Unix time.", ends),
+            ("renew_at", "When it is renewed, Unix time.", renews),
+        ):
+            family = GaugeMetricFamily(
+                f"treehouse_certificate_{name}_seconds", said, labels=["name"]
+            )
+            for label, moment in first.items():
+                family.add_metric([label], datetime.fromisoformat(moment).timestamp())
+            yield family
+        failures = GaugeMetricFamily(
+            "treehouse_certificate_failed_attempts", "Since the last success.", labels=["name"]
         )
+        for label, count in failed.items():
+            failures.add_metric([label], count)
+        yield failures
         renewals = CounterMetricFamily(
             "treehouse_certificate_renewals",
             "Attempts that have ended.",
             labels=["name", "outcome"],
         )
-        first: dict[str, str] = {}
-        for one in self._status["certificates"]:
-            end = one["not_after"]
-            if end:
-                label = self._label(one["name"], one["on_demand_for"])
-                first[label] = min(first.get(label, end), end)  # RFC 3339, all in UTC
-        for label, end in first.items():
-            ends.add_metric([label], datetime.fromisoformat(end).timestamp())
         ended: Counter[tuple[str, str]] = Counter()
         for name, outcome, count in self._overview["renewals"]:
             ended[self._label(name), outcome] += count
         for key, count in ended.items():
             renewals.add_metric(list(key), count)
-        yield ends
         yield renewals
 
     def _label(self, name: str, on_demand_for: str | None = None) -> str:
@@ -234,6 +267,20 @@ def _histogram(
     return family
 
 
+def _prefers_openmetrics(accept: str) -> bool:
+    """Whether the field Accept names OpenMetrics, and nothing of Prometheus' own before it."""
+    weights: dict[str, float] = {}
+    for one in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in one.split(";"))
+        weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        try:
+            weights[kind] = max(weights.get(kind, 0.0), float(weight))
+        except ValueError:
+            continue
+    wanted = weights.get(_OPENMETRICS, 0.0)
+    return wanted > 0 and wanted >= weights.get("text/plain", 0.0)
+
+
 def render(
     overview: Overview, accept: str = "", shared: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[bytes, bytes]:
@@ -242,7 +289,7 @@ def render(
     where the configuration has one."""
     registry = CollectorRegistry()
     registry.register(_Overview(overview, shared))
-    if _OPENMETRICS not in {one.partition(";")[0].strip() for one in accept.split(",")}:
+    if not _prefers_openmetrics(accept):
         plain: bytes = generate_latest(registry)
         return CONTENT_TYPE, plain
     text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]

@@ -11,8 +11,11 @@ An `Exchange` never decides anything and never does I/O.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from acme_client.late_dataclass import dataclass
 
+from ..accelerated import lane
 from .message import Connection, Fields, HostMatch, Request, Response
 
 
@@ -79,3 +82,10 @@ class Exchange:
     def client(self) -> str:
         """The address that limits and the log know the client by."""
         return self.connection.peer if self.request is None else self.request.client
+
+
+# Makes the exchange of a connection, a request and the moment of its head.
+new_exchange: Callable[[Connection, Request, float], Exchange] = Exchange
+if lane is not None:
+    lane.bind_exchanges(Exchange(Connection("", 0, "", 0)), Response)
+    new_exchange = lane.exchange

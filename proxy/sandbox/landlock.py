@@ -87,6 +87,7 @@ class _RulesetAttr(ctypes.Structure):
 
 class _PathBeneathAttr(ctypes.Structure):
     _pack_ = 1
+    _layout_ = "ms"  # Python 3.14 wants it said; without bit fields it is that of any compiler
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 

@@ -190,10 +190,8 @@ class Spawner:
         lived = time.monotonic() - child.born
         who = (child.role.name, child.number)
         pause = self._backoff.pause(who, lived, child.took_to_serve)
-        log.error(
-            "%s (pid %d) %s; another starts in %.2g s",
-            child.title, child.pid, describe_exit(how), pause,
-        )  # fmt: skip
+        ended = describe_exit(how)
+        log.error("%s (pid %d) %s; another starts in %.2g s", child.title, child.pid, ended, pause)
         generation = self._generations.find(child.generation)
 
         def start() -> None:

@@ -70,7 +70,7 @@ from .lifecycle import Lifecycle
 from .liveness import EVERY, Liveness
 from .on_demand import OnDemand
 from .operations import Operations
-from .process_table import Child, Processes
+from .process_table import Child, Processes, describe_exit
 from .registry import Registry
 from .reload.generations import Generations
 from .reload.reload import Reloader
@@ -216,17 +216,21 @@ class Supervisor:
                 elif child.state == "draining":
                     parts.spawner.start_exporter()
                 else:
-                    parts.spawner.replace(child, how)
+                    self._replace(child, how)
             case "with its generation":
                 generation = parts.generations.find(child.generation)
                 if generation is not None and generation.state == "serving":
-                    parts.spawner.replace(child, how)
+                    self._replace(child, how)
                 else:
                     parts.reloader.ended(child, how)
             case "never":
                 pass
             case _:
                 assert_never(child.role.restart)
+
+    def _replace(self, child: Child, how: int) -> None:
+        self._parts.overview.crashed(child, describe_exit(how))
+        self._parts.spawner.replace(child, how)
 
     def _beat(self) -> None:
         """Ask every worker how it is, and kill each child that hangs, for another to start."""
@@ -295,7 +299,7 @@ class Supervisor:
             case CertificateUsed():
                 parts.on_demand.used(message)
             case AskOverview(number):
-                parts.overview.send(child, number)
+                parts.board.send(child, number)
             case Stats(stats):
                 parts.overview.heard_worker(child, stats)
             case AskAdmin():

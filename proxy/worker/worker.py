@@ -59,7 +59,7 @@ from ..metrics import process_stats
 from ..metrics.counters import Counters
 from ..protocol.client_address import subscriber
 from ..protocol.h1 import server as h1
-from ..protocol.h1.fast_parser import FastParser
+from ..protocol.h1.fast_parser import new_parser
 from ..protocol.h2 import server as h2
 from ..protocol.h2.shared import DRAIN_SPREAD, Shared
 from ..protocol.service import Serve, Service
@@ -375,7 +375,7 @@ class Worker:
 
 def _protocols(config: Config, http2: Shared) -> dict[str, Serve]:
     """The server of each protocol that TLS offers (`contexts.protocols`), by its name in ALPN."""
-    fast_parser = FastParser(config.limits) if config.fast_lane else None
+    fast_parser = new_parser(config.limits) if config.fast_lane else None
     return {
         USUAL_PROTOCOL: partial(h1.serve, fast_parser=fast_parser),
         "h2": partial(h2.serve, shared=http2),

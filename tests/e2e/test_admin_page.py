@@ -21,7 +21,7 @@ from support.http.backend_app import Application, running, serving
 from support.http.client import http, https
 from support.program.browser import barriers, browser, overflow
 from support.program.ports import free_ports
-from support.program.server import Server
+from support.program.server import REPOSITORY, Server, packages, treehouse
 
 pytestmark = pytest.mark.program
 
@@ -77,7 +77,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory, shared_python: str) -> Iterator[World]:
     import os
     import shutil
     import tempfile
@@ -107,10 +107,14 @@ sites:
 """
         )
         try:
-            with Server(["--config", str(folder / "config.yaml")], folder) as server:
+            with Server(
+                ["--config", str(folder / "config.yaml")], folder,
+                python=shared_python, environment=packages(REPOSITORY),
+            ) as server:  # fmt: skip
                 server.await_log("certificate obtained")
                 yield World(server, folder, two, admin, (first, second))
         finally:
+            treehouse("stop", "--state", str(folder / "state"))
             shutil.rmtree(folder)
 
 
@@ -188,12 +192,14 @@ def test_charts_move_under_load(world: World, page: Page) -> None:
 def test_what_needs_attention_leads_to_its_page(world: World, page: Page) -> None:
     with world.load():
         page.goto(world.url())
-        bad = page.locator("#attention li", has_text="of the requests to").first
+        bad = page.locator("#attention li", has_text="http://127.0.0.1:").first
         expect(bad).to_contain_text("Next: ", timeout=WITHIN)
         link = bad.locator("a")
         name = link.inner_text().removeprefix("More on ")
         link.click()
-        expect(page.locator("main h2").first).to_have_text(f"Backend {name}")
+        expect(page.locator("main")).to_contain_text(f"Backend {name}")
+        # And there it stands with its next step again.
+        expect(page.locator("#attention li").first).to_contain_text("Next: ")
 
 
 def _spoilt(value: Any) -> Any:
@@ -326,6 +332,20 @@ def test_by_keyboard_and_by_search(world: World, page: Page) -> None:
     expect(page.locator("main pre")).to_contain_text("the built-in CA")
     exact = page.locator("main time").first.get_attribute("title")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", exact or "")
+
+
+def test_the_stream_lives_through_an_upgrade(world: World, page: Page) -> None:
+    """The last one with this server: the process that the test has started ends."""
+    page.goto(world.url())
+    expect(page.locator("#facts")).to_contain_text(f"process {world.server.pid}", timeout=WITHIN)
+    done = treehouse("upgrade", "--state", str(world.folder / "state"))
+    assert done.returncode == 0, done.stderr
+    successor = done.stdout.split()[2]
+    expect(page.locator("#facts")).to_contain_text(f"process {successor}", timeout=WITHIN)
+    expect(page.locator("#live")).to_have_text("live", timeout=WITHIN)
+    # What the page has drawn of the hour stays.
+    events = int(page.locator("html").get_attribute("data-events") or 0)
+    page.wait_for_selector(EVENT.format(events + 2), state="attached", timeout=WITHIN)
 
 
 def test_a_thousand_sites(folder: Path, chromium: Browser) -> None:

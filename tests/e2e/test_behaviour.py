@@ -32,7 +32,9 @@ class Running:
         return https(self.https_port, name, self.ca)
 
 
+# The last without the accelerated lane, which the first has where it is built.
 MODES = {"lane": [], "h11 alone": ["--no-fast-lane"], "asyncio's loop": ["--no-uvloop"]}
+ENVIRONMENTS = {"asyncio's loop": {"TREEHOUSE_PURE_PYTHON": "1"}}
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -67,7 +69,8 @@ sites:
 """
     )
     try:
-        with Server(["--config", str(config), *MODES[request.param]], folder) as server:
+        options, environment = MODES[request.param], ENVIRONMENTS.get(request.param)
+        with Server(["--config", str(config), *options], folder, environment=environment) as server:
             for name in ("a.test", "b.test", "c.test"):
                 server.await_log(f"{name}: certificate obtained")
             yield Running(server, one, other, folder / "state/internal-ca/root.pem")

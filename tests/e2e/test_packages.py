@@ -1,5 +1,5 @@
 """What packages are made of, in seconds. `make test-packages` makes all of them, twice, and tries them
-in real Debians (`test_debian_packages.py`)."""
+in real Debians (`tests/trials`)."""
 
 from __future__ import annotations
 
@@ -175,6 +175,7 @@ def test_the_configuration_of_the_package_is_one_and_serves_nothing(
     check = [sys.executable, "-m", "proxy", "check", "--config", str(path), *ports]
     done = subprocess.run(check, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "valid: 0 sites, 0 names\n"), done.stderr
+    assert "there is no site yet: nothing is served (write a site in " in done.stderr
     # The example in its comment is a site.
     example = [line[4:] for line in text.splitlines() if line.startswith("#   ")]
     site = "\n".join(line for line in example if not line.startswith("treehouse"))
@@ -183,6 +184,7 @@ def test_the_configuration_of_the_package_is_one_and_serves_nothing(
     )
     done = subprocess.run(check, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "valid: 2 sites, 3 names\n"), done.stderr
+    assert "no site yet" not in done.stderr
 
 
 def test_the_packages_carry_what_the_tests_ran_with() -> None:

@@ -13,12 +13,12 @@ import atheris
 
 with atheris.instrument_imports(include=["proxy.protocol", "h11"]):
     from fuzz.heads import LIMITS, cut, quickly, strictly
-    from proxy.protocol.h1.fast_parser import FastParser
     from proxy.protocol.message import Connection
+    from support.accelerated import parsers
 
 PREFIXES = (b"", b"GET / HTTP/1.1\r\nHost: x.test\r\n", b"POST /a HTTP/1.1\r\nHost: x.test\r\n")
 BETWEEN = b"\xff\xff"  # heads of one connection, which gets its templates by them
-lane = FastParser(LIMITS)
+lanes = parsers(LIMITS)
 
 
 def compare(data: bytes) -> None:
@@ -28,7 +28,7 @@ def compare(data: bytes) -> None:
     said = [cut(prefix + text + b"\r\n\r\n") for text in data[1:].split(BETWEEN)]
     anybody = Connection("192.0.2.1", 1, "192.0.2.2", 2)
     heads = [(head, strictly(head, anybody)) for head in said if head is not None]
-    for parser in (lane, FastParser(LIMITS)):
+    for parser in (*lanes, *parsers(LIMITS)):
         client = Connection("192.0.2.1", 1, "192.0.2.2", 2)
         for head, strict in heads * 3:
             quick = quickly(parser, head, client)

@@ -10,6 +10,7 @@ from fuzz.heads import LIMITS, cut, kindred, mutated, plain, quickly, strictly, 
 from proxy.protocol.h1 import head_cache
 from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Connection
+from support.accelerated import parsers
 
 
 def connection() -> Connection:
@@ -21,15 +22,18 @@ def connection() -> Connection:
     st.one_of(st.lists(st.one_of(structured, mutated(), plain), min_size=1, max_size=4), kindred())
 )
 def test_one_lane_through_several_heads(heads: list[bytes]) -> None:
-    # One lane and one connection for all, so that what was learnt of one head meets the next.
-    lane, client = FastParser(LIMITS), connection()
+    # One lane and one connection for all, so that what was learnt of one head meets the next. Each
+    # form of the lane by itself, and what one declines the other declines.
+    sides = [(lane, connection()) for lane in parsers(LIMITS)]
     for data in (*heads, *heads, *heads):
         head = cut(data)
         if head is None:
             continue
-        quick = quickly(lane, head, client)
+        quick, *others = [quickly(lane, head, client) for lane, client in sides]
+        assert all(other == quick for other in others)
         if quick is not None:
-            assert quick == strictly(head, client)
+            assert quick == strictly(head, sides[0][1])
+        for lane, client in sides if quick is not None else ():
             request = lane.parse(head, client)[0]  # type: ignore[index] # it was not declined
             cached = request.cached_fields
             usual = [] if cached is None else cached.fields
@@ -42,13 +46,14 @@ def test_one_lane_through_several_heads(heads: list[bytes]) -> None:
 )
 def test_several_heads_at_once_are_none(heads: list[bytes]) -> None:
     # Whoever asks the lane about all that has come relies on it: the second would be a field.
-    lane, client = FastParser(LIMITS), connection()
     whole = [head for head in map(cut, heads) if head is not None]
-    for head in whole * 3:
-        lane.parse(head, client)
-    for first in whole:
-        for second in whole:
-            assert lane.parse(first + second, client) is None
+    for lane in parsers(LIMITS):
+        client = connection()
+        for head in whole * 3:
+            lane.parse(head, client)
+        for first in whole:
+            for second in whole:
+                assert lane.parse(first + second, client) is None
 
 
 def test_a_habit_is_what_a_client_says_each_time() -> None:

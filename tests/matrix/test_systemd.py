@@ -30,7 +30,7 @@ def configuration(page: str) -> str:
 
 @pytest.fixture(scope="module")
 def machine(trixie: Chroot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
-    with Booted(trixie, tmp_path_factory.mktemp("machine")) as booted:
+    with Booted(trixie.root, tmp_path_factory.mktemp("machine")) as booted:
         # The suite may have left some in the folder below, which an overlay cannot rename.
         booted.run("rm", "-rf", "/var/lib/treehouse-proxy", "/var/lib/private/treehouse-proxy")
         booted.write(CONFIG, configuration("first"))
@@ -86,6 +86,9 @@ def test_a_reload_is_over_when_the_new_configuration_serves(started: Booted) -> 
         started.write(CONFIG, configuration(f"page {number}"))
         started.run("systemctl", "reload", UNIT)
         assert page(started) == f"page {number}"
+    # systemd, which runs ExecReload as root, leaves the state to the user that the server became.
+    owners = started.run("find", "/var/lib/treehouse-proxy", "-printf", "%U:%G\n").split()
+    assert set(owners) == {"65534:65534"}
     assert shown(started, UNIT, "ActiveState") == "active"
     assert shown(started, UNIT, "MainPID") == main
 

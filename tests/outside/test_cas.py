@@ -20,8 +20,10 @@ from acme import messages as library
 from acme_client.certificates.record import Record, from_json
 from acme_client.certificates.repository import CertificateRepository
 from acme_client.issuers.account_files import ACCOUNT, CLOSED_KEY, KEY
+from acme_client.issuers.accounts import Accounts, Fate
 from acme_client.issuers.transport import Transport, trust
 from acme_client.link import Authority, Settings
+from acme_client.rate_limits.ledger import Ledger
 from acme_client.storage.directory import DirectoryStore
 from acme_client.x509 import keys, loadable
 from acme_client.x509.verify import CertificateAndKey, read
@@ -39,8 +41,9 @@ from support.acme.ca_faults import (
 )
 from support.acme.certifier import Certifier, FakeServer, settings
 from support.acme.pebble import Pebble
+from support.threads import run_together
 
-pytestmark = [pytest.mark.pebble, pytest.mark.pebble]
+pytestmark = pytest.mark.pebble
 
 NAME = "a.example"
 ALWAYS = 10_000
@@ -458,6 +461,28 @@ def test_two_orders_that_meet_a_closed_account_make_one_new_one(
         assert all(server.answers[ticket]["ok"] for ticket in tickets), server.answers
     made = [one for one in front.of("newAccount") if "onlyReturnExisting" not in one.payload]
     assert len(made) == 1
+
+
+def test_whoever_hears_late_of_a_closed_account_finds_the_next_one(
+    front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    """Between the look at the account's URL and the question to the CA another attempt may put the
+    next account there; its key must not be asked in place of the closed one's."""
+    by = Authority(front.directory, ca_pem=front.ca_pem)
+    with Certifier(settings(tmp_path, by, (NAME,)), server):
+        server.until(lambda: server.state(NAME) == "fresh")
+    _folder, url, _key = close_account(front, tmp_path)
+    store = DirectoryStore(tmp_path)
+    accounts = Accounts(store, Ledger(store, time.time))
+    fates = []
+
+    def lose(_number: int) -> None:
+        with Transport("test", trust(front.ca_pem), time.time) as transport:
+            fates.append(accounts.refused(by, url, gone=False, transport=transport))
+            accounts.use(by, transport.directory(front.directory), transport)
+
+    run_together(6, lose)
+    assert sorted(fates, key=lambda fate: fate.value) == [*[Fate.REPLACED] * 5, Fate.CLOSED]
 
 
 def test_a_refusal_that_is_not_about_the_account_leaves_it_alone(

@@ -28,7 +28,7 @@ from ...errors import Fault
 from ...transport.deadlines import NEVER, Deadlines, Timeouts
 from ...transport.stream import ClientStream
 from ..early_answer import EarlyAnswer
-from ..exchange import Exchange
+from ..exchange import Exchange, new_exchange
 from ..message import Connection, Request, Response, Tunnel
 from ..service import Service
 from . import strict_parser
@@ -192,7 +192,7 @@ class _Server:
         request, length, close, h11_connection = parsed
         if length:
             request.body = RequestBody(self._reader, request, length, h11_connection)
-        exchange = self._exchange = Exchange(self._connection, request, time.monotonic())
+        exchange = self._exchange = new_exchange(self._connection, request, time.monotonic())
         answer = service.handle(exchange)
         if type(answer) is Response:
             exchange.response = answer

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from itertools import islice
 
 from acme_client.status import CertificateStatus
@@ -25,24 +25,26 @@ from ...ipc.documents import (
     Figures,
     HistoryDocument,
     ProcessFigures,
+    Status,
     TopDocument,
     TopRow,
     UpstreamStatus,
     Warned,
 )
+from ...ipc.messages import OverviewAnswer
 from ...metrics.counters import BUCKETS, labels
 from ...metrics.history import SLOT, History
 from ...version import VERSION
 from ..alerts import Alerting
-from ..process_table import Processes
+from ..process_table import Child, Processes
 from ..registry import Registry
 from ..reload.generations import Generation, Generations
+from .last_warnings import LastWarnings
 from .overview import Overview
 
 # Rows of a table, and lines of the log that are kept.
 _MOST_ROWS = 100
 _MOST_BACKENDS = 200
-_WARNINGS = 50
 _TOP_ROWS = 200
 _FOUND = 30
 
@@ -61,7 +63,7 @@ class Board:
         self._generations = generations
         self._overview = overview
         self._alerting = alerting
-        self._warnings: deque[Warned] = deque(maxlen=_WARNINGS)
+        self._warnings = LastWarnings()
         self._observed = float("-inf")
         self.history = History()
 
@@ -81,13 +83,28 @@ class Board:
         )
 
     def warned(self, warned: Warned) -> None:
-        self._warnings.append(warned)
+        self._warnings.add(warned)
 
     def written(self, at: float, level: str, process: str, text: str) -> None:
         """Take a line of this process's own log."""
         self.warned({"at": at, "level": level, "process": process, "text": text})
 
     # What is asked
+
+    def send(self, child: Child, number: int) -> None:
+        """Send a worker the overview of all processes, for `/metrics` and `/status`."""
+        self._overview.ask(lambda status: self._send(child, number, status))
+
+    def _send(self, child: Child, number: int, status: Status) -> None:
+        urgent, more = self._attention(self._overview.upstreams())
+        levels = Counter(one["level"] for one in urgent)
+        overview = self._overview.document(
+            status,
+            attention={"wrong": levels["wrong"], "look": levels["look"], "more": more},
+            undelivered={way: waiting for way, _why, waiting in self._alerting.undelivered()},
+            warnings=dict(self._warnings.counts),
+        )
+        self._processes.tell_worker(child, OverviewAnswer(number, overview))
 
     def top(self) -> TopDocument:
         overview, serving = self._overview, self._generations.serving
@@ -154,7 +171,7 @@ class Board:
             "generations": [self._generation(one) for one in self._generations],
             "processes": _processes(overview.kernel_figures(), history),
             "certificates": self._certificates(),
-            "warnings": list(self._warnings)[::-1],
+            "warnings": list(self._warnings),
         }
 
     def points(self, kind: str, name: str, most: int) -> dict[str, HistoryDocument]:
@@ -230,6 +247,8 @@ class Board:
             reached=self.history.reached(),
             refused=overview.refused,
             undelivered=self._alerting.undelivered(),
+            crashed=overview.crashed_lately(),
+            spans_lost=overview.spans_lost_lately(),
         )
         return attention.look(situation, time.time())
 
@@ -244,7 +263,7 @@ class Board:
         return {
             "number": generation.number,
             "state": generation.state,
-            "age": time.monotonic() - generation.born,
+            "since": self._unix(generation.drains_since or generation.born),
             "workers": [
                 {
                     "pid": child.pid,
@@ -256,6 +275,10 @@ class Board:
                 for child in self._processes.workers(generation.number)
             ],
         }
+
+    @staticmethod
+    def _unix(monotonic: float) -> float:
+        return time.time() - (time.monotonic() - monotonic)
 
     def _certificates(self) -> dict[str, object]:
         """Count the certificates in each state, and list those that end first or fail."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 
 from ...ipc.documents import Figures, ProcessFigures, Status, UpstreamStatus, WorkerStats
 from ...ipc.documents import Overview as OverviewDocument
-from ...ipc.messages import AskStats, Exported, OverviewAnswer
+from ...ipc.messages import AskStats, Exported
 from ...metrics import counters, process_stats
 from ..containers import ContainerFeed
 from ..on_demand import OnDemand
@@ -26,6 +27,9 @@ from . import status
 
 # How long a status waits for workers that do not answer.
 _STATUS_WITHIN = 1.0
+# What "lately" is, in seconds, and how much of it is kept.
+_LATELY = 600.0
+_LATELY_MOST = 200
 
 
 class Overview:
@@ -50,6 +54,9 @@ class Overview:
         self.refused: tuple[float, str] | None = None  # the last reload: when (Unix), and why
         self.counting = False  # somebody asks for figures
         self.spans: dict[str, int] = {}  # of traces, by what became of them
+        self._lost_spans: deque[tuple[float, int]] = deque(maxlen=_LATELY_MOST)
+        self._crashes: Counter[str] = Counter()  # by role
+        self._crashed: deque[tuple[float, str, str]] = deque(maxlen=_LATELY_MOST)
         self._spans_before: dict[str, int] = {}  # of exporters that have ended
         self._certifier_heard = 0.0  # Unix seconds
         self._certifier_alive = time.monotonic()
@@ -68,14 +75,29 @@ class Overview:
 
     def heard_exporter(self, message: Exported) -> None:
         before = self._spans_before
-        self.spans = {
-            "exported": before.get("exported", 0) + message.exported,
-            "failed": before.get("failed", 0) + message.failed,
-        }
+        lost = before.get("failed", 0) + message.failed
+        if (more := lost - self.spans.get("failed", 0)) > 0:
+            self._lost_spans.append((time.monotonic(), more))
+        self.spans = {"exported": before.get("exported", 0) + message.exported, "failed": lost}
 
     def exporter_ended(self) -> None:
         """Keep what the exporter has counted: the next one counts from zero."""
         self._spans_before = self.spans
+
+    def crashed(self, child: Child, how: str) -> None:
+        """Note a child that has ended before its time, and how."""
+        self._crashes[child.role.name] += 1
+        self._crashed.append((time.monotonic(), child.title, how))
+
+    def crashed_lately(self) -> list[tuple[str, str]]:
+        """Return what has crashed in the last minutes, and how, the last one first."""
+        since = time.monotonic() - _LATELY
+        return [(title, how) for at, title, how in reversed(self._crashed) if at > since]
+
+    def spans_lost_lately(self) -> int:
+        """Return how many spans of traces no collector has taken in the last minutes."""
+        since = time.monotonic() - _LATELY
+        return sum(lost for at, lost in self._lost_spans if at > since)
 
     def certifier_silent(self) -> float:
         """Seconds since the certifier was heard, or since the start."""
@@ -121,10 +143,6 @@ class Overview:
         question.settle(0)
         self._timers.at(time.monotonic() + _STATUS_WITHIN, question.give_up)
 
-    def send(self, child: Child, number: int) -> None:
-        """Send a worker the overview of all processes, for the admin listener."""
-        self.ask(lambda document: self._send(child, number, document))
-
     def figures(self) -> Figures:
         """Add up what all workers have counted, those that have ended among them."""
         counted = self._retired
@@ -133,9 +151,16 @@ class Overview:
                 counted = counters.added(counted, one.stats["figures"])
         return counted
 
-    def _send(self, child: Child, number: int, document: Status) -> None:
-        overview: OverviewDocument = {
-            "status": document,
+    def document(
+        self,
+        status: Status,
+        attention: dict[str, int],
+        undelivered: dict[str, int],
+        warnings: dict[str, int],
+    ) -> OverviewDocument:
+        """Make the overview of a status and of what is known elsewhere (`Board`)."""
+        return {
+            "status": status,
             "figures": self.figures(),
             "reloads": self._reloads,
             "renewals": self._registry.renewals.counts(),
@@ -144,8 +169,11 @@ class Overview:
             "certifier_heard": self._certifier_heard,
             "spans": self.spans,
             "on_demand": self._on_demand.outcomes,
+            "crashes": dict(self._crashes),
+            "attention": attention,
+            "undelivered": undelivered,
+            "warnings": warnings,
         }
-        self._processes.tell_worker(child, OverviewAnswer(number, overview))
 
     def connections(self) -> dict[str, int]:
         """Open connections by listener, also those of draining workers."""

@@ -33,6 +33,8 @@ DRAINING_MOST = 16
 
 @dataclass(slots=True, eq=False)
 class Generation:
+    """``born`` and ``drains_since`` are monotonic."""
+
     number: int
     config: Config
     base: ssl.SSLContext
@@ -41,6 +43,7 @@ class Generation:
     counters_fd: int  # of its memory, for workers of other generations
     state: Literal["starting", "serving", "draining"] = "starting"
     born: float = field(default_factory=time.monotonic)
+    drains_since: float | None = None
 
 
 class Generations:

@@ -275,7 +275,7 @@ class Reloader:
         self._remove_if_empty(generation)
 
     def _have_drained(self, generation: Generation) -> None:
-        generation.state = "draining"
+        generation.state, generation.drains_since = "draining", time.monotonic()
         for child in self._processes.workers(generation.number):
             child.state = "draining"
             self._processes.tell_worker(child, Drain())

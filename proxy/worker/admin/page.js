@@ -107,10 +107,10 @@ class Chart {
     const sums = new Array(length).fill(0);
     const shapes = [];
     let most = 0;
-    for (const [name, values] of lines) {
+    for (const [name, values, colour] of lines) {
       const tops = values.map((value, at) => this.stacked ? (sums[at] += value) : value);
       for (const top of tops) if (top > most) most = top;
-      shapes.push([name, values, tops]);
+      shapes.push([name, values, tops, `c${colour ?? (shapes.length + 1) % 8}`]);
     }
     this.shapes = shapes;
     this.most = most;
@@ -118,12 +118,11 @@ class Chart {
     const y = (value) => (124 - 116 * (most ? value / most : 0)).toFixed(1);
     const drawn = [make("title", {}, this.words())];
     for (const part of [0.5, 1]) drawn.push(make("line", { x1: 0, x2: 720, y1: y(most * part), y2: y(most * part), class: "c0", stroke: "currentColor", "stroke-opacity": ".35" }));
-    const order = shapes.map((shape, at) => [shape, at]);
+    const order = shapes.slice();
     if (this.stacked) order.reverse(); // what lies below is drawn over what stands on it
-    for (const [[, , tops], at] of order) {
+    for (const [, , tops, colour] of order) {
       if (!length) continue;
       const way = tops.map((top, place) => `${place ? "L" : "M"}${x(place)} ${y(top)}`).join("");
-      const colour = `c${(at + 1) % 8}`;
       if (this.stacked) drawn.push(make("path", { d: `${way}L${x(length - 1)} 124L${x(0)} 124Z`, fill: "currentColor", class: colour }));
       else drawn.push(make("path", { d: way, fill: "none", stroke: "currentColor", "stroke-width": "2", "vector-effect": "non-scaling-stroke", class: colour }));
     }
@@ -139,7 +138,7 @@ class Chart {
   tell(place = this.rows.length - 1) {
     const at = this.at - (this.rows.length - 1 - place) * this.slot;
     const when = place === this.rows.length - 1 ? `highest ${this.spell(this.most)} in ${WIDE[this.wide] ?? "the last hour"}` : new Date(at * 1000).toLocaleTimeString();
-    const keys = this.shapes.map(([name, values], number) => make("span", { class: `key c${(number + 1) % 8}` }, make("span", {}, `${name} ${this.spell(values[place] ?? 0)}`)));
+    const keys = this.shapes.map(([name, values, , colour]) => make("span", { class: `key ${colour}` }, make("span", {}, `${name} ${this.spell(values[place] ?? 0)}`)));
     this.readout.replaceChildren(make("h3", {}, this.title), ...keys, make("span", {}, when));
   }
   point(event) {
@@ -153,7 +152,7 @@ class Chart {
     this.figures.replaceChildren(this.figures.firstChild, table(`${this.title}, the last hour`, [["what"], ["now", 1], ["mean", 1], ["highest", 1]], rows));
   }
 }
-const columnsOf = (...wanted) => (columns, rows) => wanted.filter(([name]) => columns.includes(name)).map(([name, said]) => [said || name, rows.map((row) => row[columns.indexOf(name)])]);
+const columnsOf = (...wanted) => (columns, rows) => wanted.filter(([name]) => columns.includes(name)).map(([name, colour, said]) => [said || name, rows.map((row) => row[columns.indexOf(name)]), colour]);
 const allColumns = (columns, rows) => columns.map((name, at) => [plain(name), rows.map((row) => row[at] ?? 0)]);
 function plain(name) { // labels of handshakes are joined in one string
   const [version, resumed, result] = name.split("\u001f");
@@ -161,10 +160,10 @@ function plain(name) { // labels of handshakes are joined in one string
   return result === "ok" ? `${version}${resumed === "true" ? " resumed" : ""}` : result;
 }
 const KINDS = {
-  requests: ["Requests a second", count, true, columnsOf(["2xx"], ["3xx"], ["1xx"], ["4xx"], ["5xx"])],
-  latency: ["Time to answer", seconds, false, columnsOf(["p50", "half within"], ["p99", "99 of 100 within"])],
-  bytes: ["Bytes a second", bytes, false, columnsOf(["in"], ["out"])],
-  attempts: ["Requests a second", count, true, columnsOf(["ok"], ["error", "5xx"], ["failed", "no answer"])],
+  requests: ["Requests a second", count, true, columnsOf(["2xx", 1], ["3xx", 2], ["1xx", 0], ["4xx", 3], ["5xx", 4])],
+  latency: ["Time to answer", seconds, false, columnsOf(["p50", 1, "half within"], ["p99", 2, "99 of 100 within"])],
+  bytes: ["Bytes a second", bytes, false, columnsOf(["in", 1], ["out", 2])],
+  attempts: ["Requests a second", count, true, columnsOf(["ok", 1], ["error", 3, "5xx"], ["failed", 4, "no answer"])],
   connections: ["Open connections", count, true, allColumns],
   handshakes: ["Handshakes a second", count, true, allColumns],
   cpu: ["Processors in use", percent, false, allColumns],
@@ -228,14 +227,22 @@ const button = (text, action, name, question) => token === null ? null : make("b
 
 // Parts of pages
 
-function attention(board) {
-  const items = board.attention.map((one) => {
+function listed(attention, shown = "") {
+  return make("ul", { class: "attention" }, attention.map((one) => {
     const [kind, ...rest] = one.page.split("/");
     const name = rest.join("/");
-    return make("li", { class: one.level }, make("p", {}, make("b", {}, one.level === "wrong" ? "Wrong: " : "Look: "), one.text), make("p", {}, `Next: ${one.step}. `, one.page ? make("a", { href: to(kind, name) }, `More on ${name}`) : null));
-  });
+    return make("li", { class: one.level }, make("p", {}, make("b", {}, one.level === "wrong" ? "Wrong: " : "Look: "), one.text), make("p", {}, `Next: ${one.step}. `, one.page && one.page !== shown ? make("a", { href: to(kind, name) }, `More on ${name}`) : null));
+  }));
+}
+// What needs attention of the pages that are named, at their top; the first one is shown.
+function concerns(...pages) {
+  const own = board.attention.filter((one) => pages.includes(one.page));
+  return own.length ? section("attention", "Needs attention", listed(own, pages[0])) : null;
+}
+function attention(board) {
+  const items = board.attention;
   const more = board.attention_more ? make("p", {}, `And ${board.attention_more} more.`) : null;
-  return section("attention", "Needs attention", items.length ? make("ul", { class: "attention" }, items) : make("p", { class: "fine" }, "Nothing needs attention."), more);
+  return section("attention", "Needs attention", items.length ? listed(items) : make("p", { class: "fine" }, "Nothing needs attention."), more);
 }
 const errors = (row) => (row.classes["5xx"] ?? row.classes.error ?? 0) + (row.classes.failed ?? 0);
 function sites(board) {
@@ -254,7 +261,11 @@ function certificateBars(list) {
   const begins = list.map((one) => one.not_before ? unix(one.not_before) : present);
   const from = Math.min(present - 86400, ...begins), until = Math.max(present + 86400, ...ends);
   const x = (at) => 1000 * (Math.min(Math.max(at, from), until) - from) / (until - from);
-  return make("ul", { class: "bars" }, list.map((one) => {
+  const day = (at) => new Date(at * 1000).toISOString().slice(0, 10);
+  const place = Math.round(x(present) / 10), here = make("span", { class: "here" }, "now");
+  Object.assign(here.style, { left: `${place}%`, transform: `translateX(-${place}%)` });
+  const axis = make("li", { class: "axis", "aria-hidden": "true" }, make("div", {}), make("div", {}, make("span", {}, place > 25 ? day(from) : ""), here, make("span", {}, place < 75 ? day(until) : "")));
+  return make("ul", { class: "bars" }, axis, list.map((one) => {
     const words = one.not_after ? `valid from ${one.not_before} to ${one.not_after}${one.renew_at ? `, renewal at ${one.renew_at}` : ""}; ${one.tried.length} attempts` : "no certificate yet";
     const drawn = [make("title", {}, words), make("rect", { x: 0, y: 9, width: 1000, height: 2, class: "c0", fill: "currentColor", "fill-opacity": ".3" })];
     if (one.not_after) {
@@ -276,17 +287,19 @@ function certificates(board, most) {
   return section("certificates", "Certificates", make("p", { class: "fine" }, `${all.known} in all${states ? `: ${states}` : ""}. Those that fail or end first; green: valid, yellow: when it is renewed, blue and red: attempts, the line: now.`), certificateBars(all.first.slice(0, most)), rest);
 }
 function generations(board) {
-  const rows = board.generations.flatMap((one) => one.workers.map((worker) => [`generation ${one.number}, process ${worker.pid}`, worker.state, span(one.age), String(worker.connections), String(worker.streams), String(worker.requests)]));
+  const rows = board.generations.flatMap((one) => one.workers.map((worker) => [`generation ${one.number}, process ${worker.pid}`, worker.state, moment(one.since), String(worker.connections), String(worker.streams), String(worker.requests)]));
   return section("generations", "Generations", table("Each reload makes one; those before it drain", [["worker"], ["state"], ["since"], ["connections", 1], ["under way", 1], ["requests", 1]], rows));
 }
 function processes(board) {
   const rows = board.processes.map((one) => [one.process, percent(one.cpu), bytes(one.resident_memory_bytes), one.open_fds === null ? "–" : `${one.open_fds} of ${one.max_fds}`]);
   return section("processes", "Processes", table("Pages that processes share count for each", [["process"], ["processor", 1], ["memory", 1], ["descriptors", 1]], rows));
 }
+const SHOWN = 12; // lines of the log; the others are folded
 function warnings(board) {
   if (!board.warnings.length) return section("warnings", "Last warnings", make("p", { class: "fine" }, "None since the start."));
-  const rows = board.warnings.map((one) => [moment(one.at), one.text, one.level, one.process]);
-  return section("warnings", "Last warnings", table("Of the log", [["when"], ["line"], ["level"], ["process"]], rows));
+  const lines = board.warnings.map((one) => make("li", { class: one.level === "warning" ? null : "bad" }, make("small", {}, moment(one.at), `, ${one.process}, ${one.level}${one.times > 1 ? `, ${one.times} times` : ""}`), make("span", {}, one.text)));
+  const rest = lines.slice(SHOWN);
+  return section("warnings", "Last warnings", make("ul", { class: "log" }, lines.slice(0, SHOWN)), rest.length ? make("details", { id: "more-warnings" }, make("summary", {}, `${rest.length} more`), make("ul", { class: "log" }, rest)) : null);
 }
 
 // Pages
@@ -304,6 +317,7 @@ const PAGES = {
     scope: ["site"],
     ask: (name) => get("api/site", { name }),
     parts: (name, told) => told.missing ? [missing(`site ${name}`)] : [
+      concerns(`site/${name}`, ...told.certificates.map((one) => `certificate/${one.name}`), ...told.routes.flatMap((one) => one.backends.map((url) => `backend/${url}`))),
       HERE,
       section("site", `Site ${told.names[0]}`, make("p", {}, `Names: ${told.names.join(", ")}`, told.place ? `; ${told.place}` : ""), table(`Routes (${told.routes_known})`, [["path"], ["leads to"], ["written at"]], told.routes.map((one) => [one.path, one.backends.length ? one.backends.flatMap((url) => [link("backend", url), " "]) : one.does, one.place || "–"]))),
       told.certificates.length ? section("certificates", "Certificates", certificateBars(told.certificates)) : null,
@@ -313,6 +327,7 @@ const PAGES = {
     scope: ["backend"],
     ask: (name) => get("api/backend", { name }),
     parts: (name, told) => told.missing ? [missing(`backend ${name}`)] : [
+      concerns(`backend/${name}`),
       section("backend", `Backend ${name}`, make("p", {}, `It ${told.draining ? "drains" : { yes: "is well", no: "fails", untried: "has not been asked yet" }[told.healthy]}; ${told.in_flight} requests under way, ${told.failures} failures.`), told.last_error ? make("p", { class: "wrong" }, `Last error: ${told.last_error}`) : null,
         told.draining ? button("Give it its share again", "undrain", name, `Have new clients go to ${name} again?`) : button("Drain it", "drain", name, `Send no new clients to ${name}? Requests under way are finished. It holds, also over reloads, until somebody gives the backend its share again or the server is restarted.`),
         table("Routes that lead here", [["site"], ["path"]], told.routes.map((one) => [link("site", one.site), one.path]))),
@@ -321,7 +336,7 @@ const PAGES = {
   },
   certificate: {
     ask: (name) => get("api/certificate", { name }),
-    parts: (name, told) => told.certificates.length ? told.certificates.map((one, at) => section(`certificate${at}`, `Certificate ${one.name}`, certificateBars([one.entry]), make("pre", {}, one.lines.join("\n")), button("Renew it now", "renew", one.name, `Order another certificate for ${one.name} now?`))) : [missing(`certificate for ${name}`)],
+    parts: (name, told) => told.certificates.length ? [concerns(...told.certificates.map((one) => `certificate/${one.name}`)), ...told.certificates.map((one, at) => section(`certificate${at}`, `Certificate ${one.name}`, certificateBars([one.entry]), make("pre", {}, one.lines.join("\n")), button("Renew it now", "renew", one.name, `Order another certificate for ${one.name} now?`)))] : [missing(`certificate for ${name}`)],
   },
   explain: {
     parts: () => {
@@ -361,6 +376,8 @@ function settle(parts) {
   const placed = wanted.map((one) => {
     const before = held.get(one.id);
     if (!before || before === one || one.id === "charts") return one;
+    // Who has unfolded something goes on seeing it.
+    for (const open of before.querySelectorAll("details[open][id]")) one.querySelector(`#${open.id}`)?.setAttribute("open", "");
     return before.isEqualNode(one) ? before : one;
   });
   const focused = document.activeElement, part = main.contains(focused) && focused.closest("main > *");

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from acme_client.status import certificate_status
+from typing import Any
+
+from acme_client.status import CertificateStatus, certificate_status
 from proxy.alerts.attention import MOST, Situation, look
 from proxy.ipc.documents import Rates, UpstreamStatus
 
@@ -75,7 +77,46 @@ def test_a_backend_that_answers_badly() -> None:
     upstreams = [backend("http://b", "yes"), backend("http://c", "yes")]
     found, _ = look(Situation(upstreams=upstreams, rates=[row, gone, fine]), NOW)
     assert [one["about"] for one in found] == ["http://b"]
-    assert "60 %" in found[0]["text"]
+    assert "50 % with an answer of 500 or more and 10 % with no answer" in found[0]["text"]
+    assert "connection refused" in found[0]["text"]
+    # What fails altogether is told of once.
+    found, _ = look(Situation(upstreams=[backend("http://b")], rates=[row]), NOW)
+    assert [one["level"] for one in found] == ["wrong"]
+
+
+def missing(**known: Any) -> CertificateStatus:
+    return certificate_status(
+        name="new.test", names=("new.test",), source="acme", key_type="ecdsa-p256",
+        state="failed", **known,
+    )  # fmt: skip
+
+
+def test_a_site_without_a_certificate_is_told_of_at_its_first_failure() -> None:
+    """Nobody is woken up yet; who looks sees that visitors cannot connect, and why."""
+    (one,), _ = look(Situation([missing(attempts=1, last_error="no such name")]), NOW)
+    assert one["level"] == "wrong"
+    assert "no such name; visitors cannot connect" in one["text"]
+    assert one["step"]
+    assert one["page"] == "certificate/new.test"
+    # Later by the rule of alerts, once.
+    (one,), _ = look(Situation([missing(attempts=9, last_error="no such name")]), NOW)
+    assert "9 attempts" in one["text"]
+    assert "visitors cannot connect" in one["text"]
+    # What nobody has tried yet, and what a stranger asked for, is no trouble of ours.
+    assert look(Situation([missing()]), NOW) == ([], 0)
+    strange = missing(attempts=1, last_error="x", on_demand_for="*")
+    assert look(Situation([strange]), NOW) == ([], 0)
+
+
+def test_processes_that_crash_and_traces_that_nobody_takes() -> None:
+    crashed = [("worker 1", "was killed by SIGSEGV"), ("worker 1", "x"), ("certifier", "exited")]
+    found, _ = look(Situation(crashed=crashed, spans_lost=7), NOW)
+    about = {one["about"]: one for one in found}
+    assert about["worker 1"]["level"] == "wrong"
+    assert "was killed by SIGSEGV; that happened 2 times" in about["worker 1"]["text"]
+    assert about["certifier"]["level"] == "look"
+    assert "7 spans" in about["tracing"]["text"]
+    assert all(one["step"] for one in found)
 
 
 def test_a_thousand_backends_are_fifty_lines_and_a_number() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,6 +151,25 @@ def test_the_page_for_people(config: Path) -> None:
     assert f"             Strict-Transport-Security for 8w4d  [{config}:1:7]" in lines
 
 
+def test_keys_are_told_as_they_stand_in_the_file(open_folder: Path) -> None:
+    keys = (
+        "workers: 3", "via: true", "limits: {connections: 5000, header_timeout: 9s}",
+        "body_size: 1MiB", "compress: false", "response_timeout: 7s", "idle_timeout: 8s",
+        "wait_for_backend: 3s", "queue: 5",
+    )  # fmt: skip
+    path = open_folder / "ordered.yaml"
+    path.write_text(
+        "\n".join(keys) + "\nsites: [{names: [a.test], backend: 'http://127.0.0.1:3'}]\n"
+    )
+    done = CliRunner().invoke(program, ["explain", "https://a.test/", "--config", str(path)])
+    assert done.exit_code == 0, done.output
+    for title in ("setting", "rule"):
+        rows = re.findall(rf"(?m)^{title}(.*(?:\n .*)*)", done.stdout)
+        places = [int(line) for line in re.findall(r"ordered.yaml:(\d+):\d+\]", "".join(rows))]
+        assert len(places) > 2
+        assert places == sorted(places)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -157,6 +177,7 @@ def test_the_page_for_people(config: Path) -> None:
         (["https:///x"], "write it like https://example.org/"),
         (["https://a.test:99999/"], "a number from 0 to 65535"),
         (["GET", "https://a.test/", "https://b.test/"], "one request at a time"),
+        (["https://a.test/", "--from", "nobody"], "nobody is no address of a client"),
     ],
 )
 def test_what_is_no_request(config: Path, words: list[str], said: str) -> None:

@@ -37,10 +37,14 @@ class Asked:
 
 class H2Load:
     """``make`` gives the n-th request. ``done`` counts by kind, ``again`` what was repeated because
-    it had not been taken."""
+    it had not been taken. ``rounds``: requests of a connection, at the most."""
 
     def __init__(
-        self, connect: Callable[[], H2Talk], make: Callable[[int], Asked], streams: int
+        self,
+        connect: Callable[[], H2Talk],
+        make: Callable[[int], Asked],
+        streams: int,
+        rounds: int | None = None,
     ) -> None:
         self.failures: list[str] = []
         self.done: collections.Counter[str] = collections.Counter()
@@ -48,6 +52,7 @@ class H2Load:
         self._connect = connect
         self._requests = (make(number) for number in itertools.count())
         self._streams = streams
+        self._rounds = rounds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -78,9 +83,11 @@ class H2Load:
         """Ask until the server has ended the connection; what it has not taken."""
         untaken: list[Asked] = []
         last: int | None = None  # of the last GOAWAY
+        left = self._rounds if self._rounds is not None else LARGEST
         while True:
-            while last is None and len(open_) < self._streams and not self._over.is_set():
+            while last is None and left and len(open_) < self._streams and not self._over.is_set():
                 self._ask(talk, waiting.pop() if waiting else next(self._requests), open_)
+                left -= 1
             if not open_ and last is None:
                 return waiting  # it is over
             talk.more()

@@ -1,6 +1,6 @@
 """A Debian whose systemd is process 1: as a machine would boot it, in namespaces, on a copy.
 
-    with Booted(Chroot("trixie")) as machine:
+    with Booted(Chroot("trixie").root, folder) as machine:
         machine.run("systemctl", "start", "treehouse-proxy")
 
 What it writes goes to an overlay in memory, so every machine is new. It has a network of its own
@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from .chroot import Chroot
+from .netns import inside
 
 _BOOTED_WITHIN = 60.0
 
@@ -59,10 +59,10 @@ exec env -i container=treehouse PATH=/usr/sbin:/usr/bin:/sbin:/bin \
 
 
 class Booted:
-    """``folder`` may hold the machine's overlay."""
+    """``root``: the file system of a Debian, which is only read. ``folder`` may hold the overlay."""
 
-    def __init__(self, chroot: Chroot, folder: Path) -> None:
-        self._chroot = chroot
+    def __init__(self, root: Path, folder: Path) -> None:
+        self._root = root
         self._folder = folder
         self._group = _cgroup2() / f"treehouse-{uuid.uuid4().hex[:10]}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,7 +76,7 @@ class Booted:
             [
                 "sh", "-c", 'echo $$ > "$1/cgroup.procs"; shift; exec "$@"', "sh", str(self._group),
                 "unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--fork",
-                "--kill-child", "sh", "-c", _BOOT, "sh", str(self._chroot.root), str(self._folder),
+                "--kill-child", "sh", "-c", _BOOT, "sh", str(self._root), str(self._folder),
             ],
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
@@ -121,6 +121,19 @@ class Booted:
             self.command("sh", "-c", 'cat > "$1"; chmod "$2" "$1"', "sh", path, f"{mode:o}"),
             input=text, text=True, check=True, timeout=60,
         )  # fmt: skip
+
+    def put(self, path: str, content: bytes) -> None:
+        """A file in there, as it is."""
+        subprocess.run(
+            self.command("sh", "-c", 'cat > "$1"', "sh", path),
+            input=content,
+            check=True,
+            timeout=60,
+        )
+
+    def entered(self) -> contextlib.AbstractContextManager[None]:
+        """Sockets that this thread makes meanwhile are in there."""
+        return inside(f"/proc/{self.pid}/ns/net")
 
     def _await_boot(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _BOOTED_WITHIN

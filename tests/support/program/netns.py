@@ -35,18 +35,23 @@ class Netns:
         done = subprocess.run([*self.prefix, *command], check=True, capture_output=True, text=True)
         return done.stdout
 
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
+    def entered(self) -> contextlib.AbstractContextManager[None]:
         """Sockets that this thread makes meanwhile belong to the namespace."""
-        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        there = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
-        try:
-            _enter(there)
-            yield
-        finally:
-            _enter(own)
-            os.close(own)
-            os.close(there)
+        return inside(f"/run/netns/{self.name}")
+
+
+@contextlib.contextmanager
+def inside(path: str) -> Iterator[None]:
+    """The same for a namespace by its path, as ``/proc/PID/ns/net``."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(path, os.O_RDONLY)
+    try:
+        _enter(there)
+        yield
+    finally:
+        _enter(own)
+        os.close(own)
+        os.close(there)
 
 
 def _enter(fd: int) -> None:

@@ -29,8 +29,10 @@ from . import log_capture
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 READY_WITHIN = 30.0
-# `make test` runs what speaks HTTP a second time, with --no-fast-lane for every server.
+# `make test` runs what speaks HTTP a second time, with --no-fast-lane for every server, and without
+# the accelerated lane.
 EVERYWHERE = os.environ.get("TREEHOUSE_TEST_OPTIONS", "").split()
+PURE = {name: os.environ[name] for name in ("TREEHOUSE_PURE_PYTHON",) if name in os.environ}
 ENDED_WITHIN = 45.0
 _STATUS_EVERY = 0.02
 
@@ -79,6 +81,7 @@ class Server:
             "PATH": os.environ["PATH"],
             "NOTIFY_SOCKET": str(self._notify_path),
             "PYTHONPATH": str(cwd),
+            **PURE,
             **(environment or {}),
         }
         self.command = [*prefix, python, "-m", "proxy", *options, *EVERYWHERE]

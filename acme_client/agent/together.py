@@ -1,0 +1,214 @@
+"""An attempt on one of several machines: its turn, and what is kept of it for all.
+
+A turn is a place at the CA and the certificate's lock; then the shared store is read, because
+somebody may have been faster. What came of the attempt goes there in one step that is refused when
+the lock has been lost meanwhile (a machine that was paused for long wakes up and knows nothing of
+it). Without the shared store there is no lock: then the certificate is kept here, marked as one
+that the others do not know, and shared later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from ..certificates import transitions, wishes
+from ..certificates.lifecycle import PAUSED, READY
+from ..certificates.managed import ManagedCertificate
+from ..certificates.peers import Peers
+from ..certificates.record import MADE_LATELY
+from ..certificates.shared_repository import LOST, Busy, SharedRepository
+from ..errors import IssuanceError
+from ..issuers.interface import Reservation
+from ..storage.store import Lock, Unreachable
+from ..text import timestamp
+from .keeper import CertificateKeeper, words
+from .slots import Slots
+
+log = logging.getLogger("treehouse.certifier")
+
+# When a machine tries again that has found another one at work, or no place at the CA.
+BUSY_AGAIN = 60.0
+SLOT_AGAIN = 5.0
+
+
+class Together:
+    """``now`` gives Unix seconds."""
+
+    def __init__(
+        self,
+        keeper: CertificateKeeper,
+        repository: SharedRepository,
+        slots: Slots,
+        peers: Peers,
+        now: Callable[[], float],
+    ) -> None:
+        self._keeper = keeper
+        self._repository = repository
+        self._slots = slots
+        self._peers = peers
+        self._now = now
+
+    @property
+    def node(self) -> str:
+        return self._peers.node
+
+    @contextlib.contextmanager
+    def turn(self, managed: ManagedCertificate, directory: str) -> Iterator[Lock | None]:
+        """Inside, this machine alone attempts the certificate; None: it is not to."""
+        with contextlib.ExitStack() as stack:
+            yield self._turn(stack, managed, directory)
+
+    def _turn(
+        self, stack: contextlib.ExitStack, managed: ManagedCertificate, directory: str
+    ) -> Lock | None:
+        lock: Lock
+        try:
+            stack.enter_context(self._slots.one(directory))
+        except Busy:
+            managed.no_place_until = self._now() + SLOT_AGAIN
+            return None
+        try:
+            lock = stack.enter_context(self._repository.alone(managed.name))
+        except Busy:
+            managed.postponed_until = self._now() + BUSY_AGAIN
+            return None
+        except Unreachable:
+            if not self._peers.away:
+                managed.postponed_until = self._now() + BUSY_AGAIN
+                return None
+            lock = Unlocked()
+        except OSError as error:
+            log.warning("%s: cannot be looked at: %s", managed.name, words(error))
+            managed.postponed_until = self._now() + BUSY_AGAIN
+            return None
+        return lock if self._is_needed(managed) else None
+
+    def _is_needed(self, managed: ManagedCertificate) -> bool:
+        """Look at what is there now: whether an attempt is called for still. Then the record is
+        brought to where an attempt can begin."""
+        by_hand = managed.force or bool(managed.tickets)
+        revoked = managed.record.wanted_anew and managed.satisfies
+        self._look(managed)
+        now = self._now()
+        record = managed.record = transitions.after_time(managed.record, now)
+        if not by_hand:
+            usable = managed.usable(now)
+            due = record.state in READY and (not usable or now >= (record.renew_at or 0.0))
+            if record.state in PAUSED or not (
+                due or record.wanted_anew or revoked or self.may_replace(managed)
+            ):
+                return False
+            braked = transitions.braked_until(record, now)
+            if braked is not None:
+                self._brake(managed, braked)
+                return False
+        if record.state not in READY:
+            managed.record = transitions.on_requested(record)
+        return True
+
+    def may_replace(self, managed: ManagedCertificate) -> bool:
+        """Whether this machine wants the certificate to be another one, and nobody wants it as it
+        is."""
+        if managed.satisfies:
+            return False
+        made = managed.record.made
+        return made is None or not self._peers.holders(managed.name, made.wishes)
+
+    def _brake(self, managed: ManagedCertificate, until: float) -> None:
+        managed.postponed_until = until
+        managed.braked = (
+            f"{managed.name}: {MADE_LATELY} certificates were made within a day, so "
+            f"none is ordered before {timestamp(until)}; certs renew orders all the same"
+        )
+        log.warning("%s", managed.braked)
+
+    def _look(self, managed: ManagedCertificate) -> None:
+        serial = managed.facts.serial if managed.facts else None
+        try:
+            self._keeper.look(managed)
+        except OSError as error:
+            log.warning("%s: cannot be read: %s", managed.name, words(error))
+            return
+        if managed.facts is not None and managed.facts.serial != serial:
+            log.info("%s: another machine has obtained the certificate", managed.name)
+            self._keeper.serve_again([managed])
+            self._keeper.report(managed)
+
+    def keep(self, managed: ManagedCertificate, now: float) -> None:
+        """Keep a certificate that has just come, for all. Raises one of `LOST` when the lock was
+        lost meanwhile."""
+        wish = wishes.of(managed.wanted)
+        managed.record = transitions.on_made(managed.record, self.node, wish, now)
+        self._keeper.prove(managed)
+        if managed.pair is None:
+            return
+        try:
+            if self._repository.holds(managed.name):
+                try:
+                    self._repository.keep(managed.name, managed.pair, managed.record)
+                    return
+                except Unreachable as error:
+                    log.warning("%s: the others cannot be told: %s", managed.name, words(error))
+            managed.record = replace(managed.record, unshared=True)
+            self._repository.keep_here(managed.name, managed.pair, managed.record)
+        except LOST:
+            raise
+        except OSError as error:
+            self._keeper.not_saved(managed, error)
+
+    def lost(self, managed: ManagedCertificate, fault: OSError) -> None:
+        """The lock was lost during the attempt, and somebody else has it, or had it. What they have
+        made stands."""
+        log.warning("%s: attempt given up: %s", managed.name, words(fault))
+        managed.postponed_until = self._now() + BUSY_AGAIN
+        with contextlib.suppress(OSError):
+            self._repository.refresh(managed.name)
+        managed.pair = managed.facts = None
+        self._look(managed)
+        self._keeper.report(managed)
+
+    def share(self, managed: ManagedCertificate) -> None:
+        """Give the others a certificate that was made without them, or take the one that they have
+        made later."""
+        try:
+            self._repository.share(managed.name)
+        except OSError as error:
+            log.info("%s: not shared yet: %s", managed.name, words(error))
+            return
+        self._look(managed)
+
+
+class Unlocked:
+    """A `store.Lock` where nobody can be asked for one."""
+
+    token = 0
+
+    def holds(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+class WhileHeld:
+    """An `interface.Reservation` under a lock: nothing is ordered, and no certificate asked for,
+    once the lock may be somebody else's."""
+
+    def __init__(self, reservation: Reservation, lock: Lock) -> None:
+        self._reservation = reservation
+        self._lock = lock
+
+    def reserve(self, *, exempt: bool) -> None:
+        self._demand_lock()
+        self._reservation.reserve(exempt=exempt)
+
+    def finalizing(self) -> None:
+        self._demand_lock()
+        self._reservation.finalizing()
+
+    def _demand_lock(self) -> None:
+        if not self._lock.holds():
+            raise IssuanceError("busy", "the lock was lost during the attempt")

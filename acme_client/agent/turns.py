@@ -1,0 +1,91 @@
+"""Decides when this machine begins what other machines may begin as well: attempts and questions.
+
+With no other machine, everything begins at once. Pure: the time is a parameter (Unix seconds).
+"""
+
+from __future__ import annotations
+
+from ..certificates import ranks, wishes
+from ..certificates.lifecycle import READY, State
+from ..certificates.managed import ManagedCertificate
+from ..certificates.peers import Peers
+
+# An attempt that another machine has begun is over by then, or hangs; then the lock decides.
+_UNDER_WAY_MOST = 600.0
+_NEVER = float("inf")
+
+
+class Turns:
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+
+    @property
+    def peers(self) -> Peers:
+        return self._peers
+
+    def begins(self, managed: ManagedCertificate, now: float) -> float:
+        """Return when an attempt begins that the certificate calls for since `Turns.calls`;
+        infinity: not by time alone."""
+        if not self._peers.are_shared:
+            return now
+        record, facts = managed.record, managed.facts
+        since = now if managed.ready_since is None else min(managed.ready_since, now)
+        if managed.tickets:
+            return max(since, managed.postponed_until) if not self._peers.away else since
+        wish = record.made.wishes if record.made is not None else ""
+        place = self._peers.place(managed.name, wish, record.attempts)
+        if place is None:
+            return _NEVER
+        if self._peers.away or self._peers.clock_fault():
+            if facts is None:
+                return _NEVER
+            alone = ranks.alone_from(place, facts.not_before, facts.not_after)
+            return _NEVER if alone is None else max(alone, since)
+        served = facts is not None and facts.not_after > now
+        lifetime = facts.not_after - facts.not_before if facts is not None and served else None
+        begins = max(since + place * ranks.step(lifetime), managed.postponed_until)
+        if managed.under_way and self._peers.lives(managed.under_way):
+            begins = max(begins, since + _UNDER_WAY_MOST)
+        return begins
+
+    def calls(self, managed: ManagedCertificate, now: float) -> None:
+        """Note whether the certificate calls for an attempt, and since when."""
+        if managed.record.state not in READY:
+            managed.ready_since = None
+        elif managed.ready_since is None or managed.ready_since > now:
+            managed.ready_since = now
+
+    def contested(self, managed: ManagedCertificate, now: float) -> str:
+        """Say why this machine does not order the certificate that it wants; empty where it may."""
+        made = managed.record.made
+        if managed.braked and now < managed.postponed_until:
+            return managed.braked
+        if managed.satisfies or made is None:
+            return ""
+        holders = self._peers.holders(managed.name, made.wishes)
+        return wishes.told(managed.name, holders, self._peers.node) if holders else ""
+
+    def wants_another(self, managed: ManagedCertificate) -> bool:
+        """Whether the certificate is not what this machine wants, and it may order what it
+        wants."""
+        return (
+            self._peers.are_shared
+            and not managed.satisfies
+            and managed.record.state is State.FRESH
+            and not managed.contested
+        )
+
+    def asks(self, managed: ManagedCertificate) -> bool:
+        """Whether it is this machine that asks the CA when to renew."""
+        return not self._peers.are_shared or (
+            not self._peers.away and self._peers.place(managed.name) == 0
+        )
+
+    def takes_over_asking(self, managed: ManagedCertificate, now: float) -> float | None:
+        """Return when this machine asks in the place of one that is gone; None where nothing has
+        changed. Not at once: that one may only be restarting."""
+        if managed.asks or not self.asks(managed):
+            return None
+        facts = managed.facts
+        step = ranks.step(facts.not_after - facts.not_before if facts is not None else None)
+        return now + ranks.ASKS_AFTER * step

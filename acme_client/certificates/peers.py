@@ -1,0 +1,131 @@
+"""What a machine knows of those that keep the same certificates: who lives, and what each wants.
+
+A machine alone has no peers, and is first everywhere. With peers, every machine keeps the record of
+a certificate, and only the holder of its lock writes it; so what a machine decides for itself (when
+it begins, whether it may) depends on what is known here, and never on what it has written.
+
+Nothing here asks anybody: whoever hears of members (`told`) replaces what is known, by any thread.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import field
+
+from ..late_dataclass import dataclass
+from ..text import spell
+from .ranks import places
+
+# A clock that is further from the middle of the members' clocks than this orders nothing: the
+# limits of CAs are counted in moments.
+CLOCK_APART = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A machine that lives. ``wishes``: by the name of each certificate that it wants, a hash of
+    what it is to be (`wishes.of`). ``clock``: seconds by which its clock is ahead of ours."""
+
+    orders: bool = True
+    wishes: Mapping[str, str] = field(default_factory=dict)
+    clock: float = 0.0
+
+
+Members = Mapping[str, Member]
+
+
+class Peers:
+    """``node``: this machine's name; "" where it is alone."""
+
+    def __init__(self, node: str = "", *, orders: bool = True) -> None:
+        self.node = node
+        self._orders = orders
+        self._members: Members = {node: Member(orders)}
+        self._away = bool(node)
+        self._known = not node  # whether anybody has told who the members are, or were
+        self._places: dict[tuple[str, int], list[str]] = {}
+        self._offset = 0.0
+        self._differ = False  # whether members want something else, or made it for something else
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether other machines may have the same certificates."""
+        return bool(self.node)
+
+    @property
+    def away(self) -> bool:
+        """Whether the store that the machines share cannot be asked. What is known of the members
+        is what was known before."""
+        return self._away
+
+    def told(self, members: Members, *, away: bool) -> None:
+        """Replace what is known; ``members`` with this machine."""
+        self._members, self._away, self._known = dict(members), away, True
+        self._places = {}
+        wishes = [one.wishes for one in members.values()]
+        self._differ = any(one != wishes[0] for one in wishes[1:])
+        clocks = [one.clock for one in members.values()]
+        self._offset = -statistics.median(clocks) if clocks else 0.0
+
+    def lives(self, node: str) -> bool:
+        return node in self._members
+
+    def ordering(self) -> int:
+        """Count the members that order, this machine among them."""
+        return max(sum(one.orders for one in self._members.values()), 1)
+
+    @property
+    def clock_offset(self) -> float:
+        """Seconds by which this machine's clock is ahead of the middle of all."""
+        return self._offset
+
+    def clock_fault(self) -> str:
+        """Say why this machine's clock keeps it from ordering; empty where it does not."""
+        if abs(self._offset) <= CLOCK_APART:
+            return ""
+        way = "ahead of" if self._offset > 0 else "behind"
+        return (
+            f"this machine's clock is {spell(abs(self._offset))} {way} those of the others, so it "
+            "orders nothing: set the clock (NTP)"
+        )
+
+    def place(self, name: str, made_for: str = "", turn: int = 0) -> int | None:
+        """Return this machine's place in the order for a certificate; None where it never orders.
+        First come those that want what the certificate is made for."""
+        if not self.node:
+            return 0
+        if not self._orders or not self._known:
+            return None
+        found = self._places.get((name, turn))
+        if found is None:
+            ordering = [node for node, one in self._members.items() if one.orders]
+            found = self._places[name, turn] = places(name, {*ordering, self.node}, turn)
+        if made_for and self._differ and any(self._wish(node, name) != made_for for node in found):
+            found = sorted(found, key=lambda node: self._wish(node, name) != made_for)
+        return found.index(self.node)
+
+    def _wish(self, node: str, name: str) -> str | None:
+        one = self._members.get(node)
+        return one.wishes.get(name) if one is not None else None
+
+    def rivals(self, name: str, wish: str) -> list[str]:
+        """Name the other members that want a certificate to be something else than ``wish``."""
+        return sorted(
+            node
+            for node, one in self._members.items()
+            if node != self.node and one.wishes.get(name, wish) != wish
+        )
+
+    def holders(self, name: str, made_for: str) -> list[str]:
+        """Name the other members that want a certificate to be what it was made for."""
+        return sorted(
+            node
+            for node, one in self._members.items()
+            if node != self.node and one.wishes.get(name) == made_for
+        )
+
+
+def no_peers() -> Peers:
+    """Return the peers of a machine alone."""
+    return Peers()

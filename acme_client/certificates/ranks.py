@@ -1,0 +1,60 @@
+"""Decides which of several machines orders a certificate, and when each of the others would.
+
+There is no leader. Each certificate has an order of its own of the machines (rendezvous hashing),
+and the machine at place r begins r steps after the moment at which the certificate became due.
+Places only spread the work: a lock makes it right, so two machines that see different members do no
+harm. A failure may be the machine's own (its network, its disk), so after each the order begins
+with the next machine.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from .renewal import SHORT_LIFETIME
+
+# Between two places. Long enough for an order, and for the line that it may stand in.
+STEP = 600.0
+STEP_PART = 1 / 500  # of a lifetime that is short
+# Where nothing is served: clients wait.
+STEP_WITHOUT = 5.0
+# Steps after which a machine looks again whether it has come to the first place, and the question
+# when to renew is its to ask.
+ASKS_AFTER = 6
+
+# Without the store that they share, nobody orders before a certificate has less than this part of
+# its life left (twelve hours of six days): most faults are over before, and who orders alone cannot
+# know what others order.
+ALONE_BELOW = 1 / 10
+ALONE_BELOW_SHORT = 1 / 12
+# Let's Encrypt issues five a week for the same names.
+ALONE_MOST = 3
+
+
+def places(name: str, nodes: Iterable[str], turn: int = 0) -> list[str]:
+    """Return the nodes in this certificate's order. ``turn``: failures in a row."""
+    ordered = sorted(nodes, key=lambda node: _weight(node, name))
+    first = turn % len(ordered) if ordered else 0
+    return ordered[first:] + ordered[:first]
+
+
+def _weight(node: str, name: str) -> bytes:
+    return hashlib.blake2b(f"{node}\0{name}".encode(), digest_size=8).digest()
+
+
+def step(lifetime: float | None) -> float:
+    """Seconds between two places. ``lifetime`` None: nothing is served."""
+    return STEP_WITHOUT if lifetime is None else min(STEP, max(lifetime, 0.0) * STEP_PART)
+
+
+def alone_from(place: int, not_before: float, not_after: float) -> float | None:
+    """Return when the node at a place orders without the others; None: never. The second begins a
+    twentieth of the life after the first, the third when half of what is left then is over."""
+    if place >= ALONE_MOST:
+        return None
+    lifetime = max(not_after - not_before, 0.0)
+    part = ALONE_BELOW_SHORT if lifetime < SHORT_LIFETIME else ALONE_BELOW
+    return not_after - lifetime * part * 0.5**place

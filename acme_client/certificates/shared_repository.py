@@ -1,0 +1,201 @@
+"""Certificates and their records that several machines keep together, each with a copy on its disk.
+
+The store that they share says what is true, and a machine's own disk has all that it needs to start
+and to serve when that store is away. Only the holder of a certificate's lock writes its record, and
+what it writes is refused when it has lost the lock without noticing. Whoever has the lock looks at
+the shared store first: somebody may have been faster.
+
+Of two certificates for one name the one that was issued later wins, on both sides. Nothing on the
+disk is deleted because it is missing in the shared store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+from collections.abc import Callable, Collection, Iterator
+
+from ..errors import IssuanceError
+from ..storage.store import Changes, Conflict, Edit, Fenced, Files, Lock, Store, Unreachable
+from ..x509 import verify
+from ..x509.verify import CertificateAndKey
+from . import record as records
+from .record import Record
+from .repository import (
+    CHAIN,
+    KEY,
+    META,
+    CertificateRepository,
+    folder_of,
+    name_of,
+    pair_of,
+)
+
+log = logging.getLogger("treehouse.certifier")
+
+# Ends with its session; the figure is for stores that cannot tell whether a holder lives.
+_LEASE = 1800.0
+
+
+class Busy(Conflict):
+    """Another machine is at work on the certificate."""
+
+
+class SharedRepository(CertificateRepository):
+    """``store`` is this machine's own, ``shared`` all machines'."""
+
+    def __init__(self, store: Store, shared: Store) -> None:
+        super().__init__(store)
+        self._shared = shared
+        self._held: dict[str, Lock] = {}
+        self._own: set[str] = set()  # folders that this machine has written since it looked
+
+    # Under a certificate's lock
+
+    @contextlib.contextmanager
+    def alone(self, name: str) -> Iterator[Lock]:
+        """Inside, nobody else changes the certificate or its record, and what is here is what the
+        shared store has, if that is newer. Raises `Busy`, `Unreachable`."""
+        lock = self._shared.lock(folder_of(name), _LEASE)
+        if lock is None:
+            raise Busy(errno.EBUSY, "another machine is at work on it")
+        self._held[name] = lock
+        try:
+            self.refresh(name)
+            yield lock
+        finally:
+            del self._held[name]
+            with contextlib.suppress(OSError):  # it ends with the session
+                lock.release()
+
+    def holds(self, name: str) -> bool:
+        """Whether this machine has the certificate's lock, as far as it knows."""
+        return name in self._held
+
+    def keep_record(self, name: str, record: Record) -> None:
+        """Write the record, if this machine has the certificate's lock, or can have it and nobody
+        has made another certificate. Raises `Busy`, `Conflict`, `Fenced`. Where the others cannot
+        be told, it is kept here only."""
+        with contextlib.suppress(Unreachable):
+            held = self._held.get(name)
+            if held is not None:
+                self._share(name, {META: records.to_json(record)}, held)
+            else:
+                self._keep_record_alone(name, record)
+        self.keep_record_here(name, record)
+
+    def _keep_record_alone(self, name: str, record: Record) -> None:
+        with self.alone(name) as lock:
+            kept, _pair = super().load(name)
+            if kept.serial != record.serial and kept.serial is not None:
+                raise Conflict(errno.EEXIST, "another machine has obtained another certificate")
+            self._share(name, {META: records.to_json(record)}, lock)
+
+    def keep_pair(self, name: str, pair: CertificateAndKey) -> None:
+        held = self._held.get(name)
+        if held is not None:
+            self._share(name, _files(pair), held)
+        self._note(name)
+        super().keep_pair(name, pair)
+
+    def keep(self, name: str, pair: CertificateAndKey, record: Record) -> None:
+        """Write a certificate and its record in one step. Raises `Fenced` when the lock has been
+        lost; then nothing has changed."""
+        folder = folder_of(name)
+        edits = [Edit(folder, _files(pair)), Edit(folder, {META: records.to_json(record)})]
+        self._shared.change(edits, by=self._held[name])
+        self.keep_here(name, pair, record)
+
+    def keep_here(self, name: str, pair: CertificateAndKey, record: Record) -> None:
+        """Write on this machine's disk only. The record first: whoever looks in between sees the
+        certificate that it knows."""
+        self._note(name)
+        super().keep_record(name, record)
+        super().keep_pair(name, pair)
+
+    def keep_record_here(self, name: str, record: Record) -> None:
+        self._note(name)
+        super().keep_record(name, record)
+
+    # Between the two
+
+    def refresh(self, name: str) -> bool:
+        """Have what the shared store has, unless what is here was issued later; returns whether
+        that is so. Raises `Unreachable`."""
+        shared, pair = _read(self._shared.load(folder_of(name)))
+        kept, here = super().load(name)
+        if pair is None:
+            return here is not None
+        if pair == here:
+            if shared != kept:
+                self.keep_record_here(name, shared)
+            return False
+        if here is not None and _issued(here) > _issued(pair):
+            return True
+        if _issued(pair) > 0.0:  # it can be read
+            self.keep_here(name, pair, shared)
+        return False
+
+    def share(self, name: str) -> None:
+        """Give the others what is here, where it was issued later than what they have. Raises
+        `Busy`, `Unreachable`, `Fenced`."""
+        with self.alone(name):
+            record, pair = super().load(name)
+            if pair is None or not self.refresh(name):
+                return
+            self.keep(name, pair, records.shared(record))
+
+    def watch(self) -> Callable[[], set[str]]:
+        here = super().watch()
+        there: Changes | None = None
+
+        def names() -> set[str]:
+            nonlocal there
+            found = here() - self._own
+            self._own = set()
+            try:
+                if there is None:
+                    there = self._shared.watch(_TOP)
+                changed = there()
+            except Unreachable:
+                changed = set()
+            for folder in changed:
+                with contextlib.suppress(ValueError):  # somebody else's folder
+                    found.add(name_of(folder))
+            return found
+
+        return names
+
+    def forget(self, name: str, wanted: Collection[str]) -> list[str]:
+        gone = super().forget(name, wanted)
+        for one in gone:
+            self._shared.delete(folder_of(one))
+        return gone
+
+    def _share(self, name: str, files: Files, by: Lock) -> None:
+        self._shared.change([Edit(folder_of(name), files)], by=by)
+        self._note(name)
+
+    def _note(self, name: str) -> None:
+        self._own.add(name)
+
+
+_TOP = "certificates"
+LOST = (Busy, Conflict, Fenced)
+
+
+def _files(pair: CertificateAndKey) -> dict[str, bytes]:
+    return {CHAIN: pair.chain_pem, KEY: pair.key_pem}
+
+
+def _read(files: Files) -> tuple[Record, CertificateAndKey | None]:
+    return records.from_json(files.get(META, b"")), pair_of(files)
+
+
+def _issued(pair: CertificateAndKey) -> float:
+    """When a certificate begins; 0.0 for one that cannot be read."""
+    try:
+        return verify.read(pair)[1].not_before
+    except IssuanceError:
+        return 0.0

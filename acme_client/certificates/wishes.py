@@ -1,0 +1,50 @@
+"""What a certificate is wanted to be, compared with what it is: between machines that differ.
+
+The files of two machines may differ about one certificate: during every change that is rolled out,
+or by mistake. Each would order what it wants, see what the other one has ordered, and order again,
+once a minute for ever. So a certificate that covers what is wanted is enough, and one that does not
+is not replaced while a member lives that wants it as it is: that is told, and a person decides.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+
+from ..link import CertificateSpec
+from ..names import covers
+from ..x509.verify import CertificateInfo
+from . import ca_choice
+from .record import Record
+
+
+@functools.lru_cache(maxsize=4096)
+def of(wanted: CertificateSpec) -> str:
+    """Hash what a certificate is to be: names, kind of key, CAs and their terms. How its names are
+    proven is each machine's own business."""
+    terms = [ca_choice.terms(one) for one in (wanted.authority, *wanted.fallback)]
+    said = repr((sorted(set(wanted.names)), wanted.key_type, terms))
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
+def satisfied(wanted: CertificateSpec, record: Record, facts: CertificateInfo) -> bool:
+    """Whether a certificate is what is wanted, or more."""
+    if not all(covers(facts.names, name) for name in wanted.names):
+        return False
+    if facts.key_type != wanted.key_type or not ca_choice.serves(wanted, record):
+        return False
+    made = record.made
+    if made is None or made.terms is None:
+        return True
+    return any(ca_choice.terms(one) == made.terms for one in (wanted.authority, *wanted.fallback))
+
+
+def told(name: str, rivals: list[str], node: str) -> str:
+    """Say that machines want one certificate to be different things."""
+    others = ", ".join(rivals)
+    return (
+        f"{name}: {others} and this node ({node}) are configured differently, so this node does "
+        "not order what it wants; make the configurations alike, or decide by certs renew"
+    )

@@ -1,0 +1,58 @@
+"""The accelerated lane: C forms of the few functions that a profile of small requests names.
+
+`lane` is the module that `build` makes of lane.c (`make accelerated`), or None: where nobody has
+built it, where it was built for another Python or of another lane.c, and where the environment has
+TREEHOUSE_PURE_PYTHON. Each function in it has a Python form, which stands where it is called, goes
+on with whatever the C form declines, and does everything where there is no lane. So what is
+answered and logged never depends on it, only what that costs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+NAME = "proxy.accelerated.lane"
+# Of lane.c and of what calls it: raised whenever the two no longer fit those of before.
+REVISION = 1
+
+
+class Lane(Protocol):
+    """The functions of lane.c, which says what each does. The classes that they read are bound
+    first, for this package stands below them all."""
+
+    REVISION: int
+
+    def bind_requests(
+        self, request: object, connection: type, template: type, spellings: Mapping[bytes, bytes], /
+    ) -> None: ...
+
+    def bind_exchanges(self, exchange: object, response: type, /) -> None: ...
+
+    def plain_head(
+        self,
+        head: bytes,
+        connection: object,
+        most_fields: int,
+        largest_target: int,
+        largest_head: int,
+        /,
+    ) -> tuple[Any, int, bool, None] | None: ...
+
+    def exchange(self, connection: object, request: object, started: float, /) -> Any: ...
+
+    def text_line(self, moment: str, exchange: object, own_id: str, /) -> str | None: ...
+
+
+def load() -> Lane | None:
+    """The lane that was built, if it fits."""
+    try:
+        built = cast(Lane, importlib.import_module(NAME))
+    except ImportError:
+        return None
+    return built if built.REVISION == REVISION else None
+
+
+lane = None if os.environ.get("TREEHOUSE_PURE_PYTHON") else load()
