@@ -314,8 +314,8 @@ def _read_files(path: Path | str) -> dict[str, bytes]:
     return files
 
 
-# Bytes of a file that are asked for first: nearly all are shorter, and for a large buffer the memory
-# allocator asks the kernel each time.
+# Bytes of a file that are asked for first: nearly all are shorter, and for a large buffer the
+# memory allocator asks the kernel each time.
 _SMALL = 16384
 
 
