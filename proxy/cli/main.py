@@ -373,6 +373,40 @@ def stop(config: Path | None, state: Path | None) -> None:
 
 
 @program.command()
+@click.option("--wait", default="30s", metavar="TIME", help="Until it stops; 30s unless given.")
+@click.option("--cancel", is_flag=True, help="Take clients again.")
+@server_options
+def drain(wait: str, cancel: bool, config: Path | None, state: Path | None) -> None:
+    """Have balancers send nobody here any more, and stop after a while.
+
+    Until then everything is served, and /healthz of the admin listener answers 503. Give balancers
+    the time that they need to notice: an interval of theirs, times the failures that they wait for.
+
+    \b
+    sudo treehouse-proxy drain --wait 15s
+    sudo treehouse-proxy drain --cancel
+    """
+    from ..config.syntax.faults import Wrong
+    from ..config.syntax.units import parse_duration
+
+    if cancel:
+        ask(config, state, {"command": "drain", "cancel": True})
+        click.echo("it takes clients again: /healthz answers 200")
+        return
+    try:
+        seconds = parse_duration(wait)
+    except Wrong as wrong:
+        complain(f"--wait: {wrong.what}: {wrong.remedy}", USAGE)
+    told = ask(config, state, {"command": "drain", "seconds": seconds})
+    if told.get("seen"):
+        click.echo(f"/healthz answers 503 from now on; the server stops in {wait}")
+    else:
+        click.echo(
+            f"the server stops in {wait}; no balancer sees that, for want of admin: {{listen}}"
+        )
+
+
+@program.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @server_options
 @click.option(
