@@ -60,6 +60,34 @@ class CertificateStatus(TypedDict):
     history: list[AttemptStatus]
 
 
+class MemberStatus(TypedDict):
+    """A machine of the cluster that is there. ``seen``: the engine's revision up to which it has
+    answered challenges; ``behind``: certificates that it has not taken yet."""
+
+    node: str
+    version: str
+    since: str | None
+    orders: bool
+    seen: int
+    behind: int
+
+
+class ClusterStatus(TypedDict):
+    """How this machine stands in its cluster. ``orderer``: who orders certificates, as far as this
+    machine knows; ``fault``: why the engine cannot be asked; ``refused``: why what the engine has
+    is not taken, by certificate; ``behind``: certificates that have not been taken yet."""
+
+    name: str
+    node: str
+    orders: bool
+    orderer: str | None
+    connected: bool
+    fault: str | None
+    refused: dict[str, str]
+    behind: int
+    members: list[MemberStatus]
+
+
 def certificate_status(
     *,
     name: str,

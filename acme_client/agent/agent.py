@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..certificates.managed import Task
 from ..certificates.repository import CertificateRepository, forgotten
@@ -71,6 +71,9 @@ from .tasks import (
     ShowPersistRecords,
 )
 
+if TYPE_CHECKING:
+    from ..cluster.node import Node
+
 log = logging.getLogger("treehouse.certifier")
 
 # A look at everything at least this often: the clock may have been set, the disk changed.
@@ -97,10 +100,12 @@ def run(
     link: Link,
     store: Store,
     outside: Outside | None = None,
+    cluster: Node | None = None,
 ) -> None:
     """The whole life of the certifier; returns after ``stop``, raises `LinkBroken` without peer,
-    or `Hangs`. ``outside`` is how providers of DNS records leave this process."""
-    Agent(settings, link, store, outside=outside).serve()
+    or `Hangs`. ``outside`` is how providers of DNS records leave this process; ``cluster`` is this
+    machine among others that share their certificates."""
+    Agent(settings, link, store, outside=outside, cluster=cluster).serve()
 
 
 class Agent:
@@ -116,6 +121,7 @@ class Agent:
         executors: Executors | None = None,
         outside: Outside | None = None,
         issuer: Callable[[Authority], Issuer] | None = None,
+        cluster: Node | None = None,
     ) -> None:
         rng = rng or random.SystemRandom()
         issuer = issuer or self._issuer
@@ -123,9 +129,11 @@ class Agent:
         self._link = link
         self._store = store
         self._now = now
+        self._without_work = cluster is None and not (settings.wanted or settings.on_demand)
         self._stopping = threading.Event()
         self._repository = CertificateRepository(store)
-        self._challenges = Challenges(store, link)
+        self._cluster = cluster
+        self._challenges = Challenges(store, link if cluster is None else cluster.link)
         self._ledger = Ledger(store, now)
         self._records = DnsRecords(settings.dns, store, self._stopping, outside)
         self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
@@ -144,7 +152,9 @@ class Agent:
         self._obtainer = Obtainer(self._keeper, self._repository, issuer, self._ledger, now, rng)
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
-        self._scheduler = Scheduler(settings)
+        self._scheduler = (
+            Scheduler(settings) if cluster is None else Scheduler(settings, refusal=cluster.refusal)
+        )
         self._batches = Batches(self._keeper, self._executors, self._stopping, self._happened)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._changes: Callable[[], set[str]] | None = None
@@ -165,6 +175,8 @@ class Agent:
             self._executors.store(self._recall_names)
         gc.disable()  # what is loaded stays, and looking through it for garbage takes as long again
         self._perform(self._scheduler.start(self._now()))
+        if self._cluster is not None:
+            self._cluster.start(lambda: self._happened(LookAround()))
         self._look_at = self._now() + LOOK_EVERY
         cleaned = False
         try:
@@ -176,13 +188,21 @@ class Agent:
                     cleaned = True
                     self._executors.store(self._tidy)
                     self._executors.ask("DNS", self._records.clear)  # servers may take their time
+                elif cleaned and self._has_nothing_to_do():
+                    self._link.idle()
                 for command in self._link.receive(self._rest()):
                     self._receive(command)
         finally:
             self._stopping.set()
+            if self._cluster is not None:
+                self._cluster.close()
             self._executors.close()
             self._checks.close()
         self._finish()
+
+    def _has_nothing_to_do(self) -> bool:
+        """Whether no certificate is this process's business, and all that was asked is done."""
+        return self._without_work and self._events.empty() and not self._executors.busy
 
     def _finish(self) -> None:
         """Attempts notice that the program ends; the mailbox must be read meanwhile."""
@@ -216,6 +236,8 @@ class Agent:
         """Seconds until something is to be done."""
         if not self._events.empty():
             return 0.0
+        if self._without_work and self._executors.busy:
+            return _MEANWHILE
         now = self._now()
         moments = [self._scheduler.next_moment(), self._look_at if self._scheduler.loaded else None]
         until = min((one for one in moments if one is not None), default=now + LOOK_EVERY)
@@ -312,6 +334,8 @@ class Agent:
             log.exception("%s: a fault in the certifier itself", run.managed.name)
             error = "a fault in the certifier itself; its log says more"
         finally:
+            if self._cluster is not None and run.task is Task.ATTEMPT:
+                self._cluster.changed({run.managed.name})
             self._happened(Finished(run, error))
 
     # The store, in its thread
@@ -326,6 +350,8 @@ class Agent:
             self._unreadable = True
             names = frozenset()
         else:
+            if self._cluster is not None and names:
+                self._cluster.changed(names)
             if self._unreadable:
                 log.info("the state directory can be read again")
                 self._unreadable = False

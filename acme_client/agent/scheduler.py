@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ..certificates import transitions
@@ -69,10 +69,18 @@ _NEVER = float("inf")
 
 class Scheduler:
     """Times are Unix seconds. ``certificates``: all certificates that are wanted, by name;
-    ``peers``: machines that have the same certificates."""
+    ``peers``: machines that have the same certificates. ``refusal`` says why this process asks no
+    CA for anything at the moment, because another machine does; empty where it may."""
 
-    def __init__(self, settings: Settings, peers: Peers | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        peers: Peers | None = None,
+        refusal: Callable[[], str] = str,
+    ) -> None:
         self._settings = settings
+        self._refusal = refusal
+        self._may_ask = True
         self._turns = Turns(peers or no_peers())
         self._now = 0.0
         self._out: list[Action] = []
@@ -134,7 +142,9 @@ class Scheduler:
         """What is to be done, now that this has happened and it is that late."""
         went_back = now < self._now - _CLOCK_WENT_BACK
         self._now = now
-        if went_back:
+        may_ask = not self._refusal()
+        if went_back or may_ask != self._may_ask:
+            self._may_ask = may_ask
             for managed in list(self.certificates.values()):
                 self._touch(managed)
             self._on_demand.stir()
@@ -196,6 +206,7 @@ class Scheduler:
             case NamesNotSaved():
                 self._on_demand.not_saved()
             case PeersChanged():
+                self._turns.meet(self._now)
                 for managed in list(self.certificates.values()):
                     self._meet(managed)
 
@@ -299,7 +310,8 @@ class Scheduler:
         self._see_wishes(managed)
         self._turns.calls(managed, now)
         begins = self._turns.begins(managed, now)
-        if managed.record.state in READY and not managed.dormant and begins <= now:
+        ready = managed.record.state in READY and not managed.dormant and self._may_ask
+        if ready and begins <= now:
             self._queue.put(managed, now)
         self._plan(managed, waits, begins)
 
@@ -325,15 +337,16 @@ class Scheduler:
         else:
             moment = transitions.next_moment(record)
             due = record.state is State.FRESH and record.ask_at is not None
-            if due and (record.ask_at or 0.0) <= now:
+            if due and (record.ask_at or 0.0) <= now and self._may_ask:
                 due = managed.asks = self._turns.asks(managed)
                 if not due:  # what the one that asks is told is heard of
                     managed.record = record = replace(record, ask_at=now + ASK_SELDOM)
                     moment = transitions.next_moment(record)
             if due and record.ask_at is not None and record.ask_at <= now:
-                heapq.heappush(
-                    self._asks.setdefault(managed.issued_by, []), (record.ask_at, managed.name)
-                )
+                if self._may_ask:
+                    heapq.heappush(
+                        self._asks.setdefault(managed.issued_by, []), (record.ask_at, managed.name)
+                    )
                 moment = min(record.renew_at or 0.0, record.not_after or 0.0)
         if waits:
             moment = min(moment or _NEVER, managed.republish_at)
@@ -378,14 +391,14 @@ class Scheduler:
         return self._busy_sites[managed.wanted.names[0]] > 0
 
     def _begin_attempts(self) -> None:
-        if self._loaded:
+        if self._loaded and self._may_ask:
             for directory, managed in self._queue.take(self._now):
                 self._run(Task.ATTEMPT, managed, directory)
 
     def _begin_asks(self) -> None:
         """One at a time of each CA, and in a thread of its own: a CA that is slow to say when to
         renew must not keep attempts from being made."""
-        for directory, due in self._asks.items():
+        for directory, due in self._asks.items() if self._may_ask else ():
             while due and not self._asking[directory]:
                 ask_at, name = heapq.heappop(due)
                 managed = self.certificates.get(name)
@@ -407,6 +420,8 @@ class Scheduler:
             case "look":
                 self._lookers.append(_Looker(command))
                 self._look_around()
+            case "renew" | "revoke" | "roll_account_key" if why := self._refusal():
+                self._reply(command, {"ok": False, "error": why})
             case _:
                 self._commands.obey(command)
 

@@ -33,6 +33,7 @@ FOLDERS = (
     "accounts",
     "certificates",
     "challenges",
+    "cluster",  # what a machine knows of the others
     "dns-hook",  # a hook's own files
     "dns-records",
     "internal-ca",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from acme_client.link import Challenge, Command, LinkBroken, Served, Taken
-from acme_client.status import CertificateStatus
+from acme_client.status import CertificateStatus, ClusterStatus
 
 from ..ipc.channel import Channel, ChannelClosed, sealed
 from ..ipc.codec import JsonObject, Malformed, encode
@@ -30,12 +30,14 @@ from ..ipc.messages import (
     ChallengeFacts,
     Done,
     FromCertifier,
+    Idle,
     Loaded,
     NotTaken,
     PackedCertificate,
     Present,
     Publish,
     Report,
+    ReportCluster,
     Retract,
     Warned,
 )
@@ -101,12 +103,20 @@ class ChannelLink:
         self._beat()  # thousands of certificates are taken on in one go
         self._send(Report(name, status))
 
+    def report_cluster(self, status: ClusterStatus) -> None:
+        """Report how this machine stands in its cluster; any thread may."""
+        with contextlib.suppress(LinkBroken):  # the main thread ends by it
+            self._send(ReportCluster(status))
+
     def warned(self, at: float, level: str, process: str, text: str) -> None:
         """Tell the supervisor of a line in the log; any thread may."""
         self._send(Warned({"at": at, "level": level, "process": process, "text": text}))
 
     def loaded(self) -> None:
         self._send(Loaded())
+
+    def idle(self) -> None:
+        self._send(Idle())
 
     def answer(self, ticket: int, value: dict[str, Any]) -> None:
         self._send(CertifierAnswer(ticket, value))

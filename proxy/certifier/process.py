@@ -14,7 +14,7 @@ from acme_client.link import DnsApi, LinkBroken, Settings
 
 from .. import log as logs
 from .. import sandbox
-from ..config.model import Config
+from ..config.model import Cluster, Config
 from ..ipc.channel import Channel
 from ..system.privileges import confine_process, die_with_parent
 from ..system.process_title import set_title
@@ -23,6 +23,9 @@ from .settings import settings
 
 if TYPE_CHECKING:
     from acme_client.challenges.api_process import ApiProcess
+    from acme_client.cluster.node import Node
+    from acme_client.cluster.settings import ClusterSettings
+    from acme_client.storage.store import Store
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -40,18 +43,35 @@ def run(config: Config, channel: Channel) -> int:
     policies = sandbox.policies(config)
     apis = _api_process(config, wanted, channel, policies.get("dns-provider"))
     confine_hook = _hook_confinement(config, policies.get("hook"))
+    shared = None if config.cluster is None else cluster_settings(config.cluster)
     sandbox.apply(policies["certifier"], config.sandbox)
     outside = Outside(confine_hook, apis)
     try:
         link = ChannelLink(channel)
         logs.tell_warnings("certifier", link.warned)
-        agent.run(wanted, link, open_store(config.state), outside)
+        store = open_store(config.state)
+        node = None if shared is None else _node(shared, store, link, wanted)
+        agent.run(wanted, link, store, outside, node)
     except LinkBroken:
         return 1
     except agent.Hangs as why:
         log.error("%s; it hangs, and this process ends for another to start", why)
         return 1
     return 0
+
+
+def cluster_settings(cluster: Cluster) -> ClusterSettings:
+    """Only where there is a cluster: it takes what nobody else needs."""
+    from .cluster import settings as of_cluster
+
+    return of_cluster(cluster)
+
+
+def _node(shared: ClusterSettings, store: Store, link: ChannelLink, wanted: Settings) -> Node:
+    from acme_client.cluster.node import Node
+
+    names = {one.name: one.names for one in wanted.wanted}
+    return Node(shared, store, link, names, link.report_cluster)
 
 
 def _api_process(

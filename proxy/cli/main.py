@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -27,10 +27,14 @@ from ..log import displayable
 from ..version import VERSION
 from .asking import ask, complain, status_of, warn
 from .certs import certs
+from .cluster import cluster
 from .config_import import config
 from .next_steps import as_typed
 from .options import NAME, server_options, site_options
 from .words import explained
+
+if TYPE_CHECKING:
+    from ..ipc.documents import Status as ServerStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -215,7 +219,7 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
             click.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
             return
         for number, certificate in enumerate(found):
-            page = whys.page(certificate, time.time(), running=running)
+            page = whys.page(certificate, time.time(), running=running, cluster=document["cluster"])
             for line in ("",) * bool(number) + tuple(page):
                 click.echo(as_typed(line, config, state))
         return
@@ -369,6 +373,40 @@ def stop(config: Path | None, state: Path | None) -> None:
 
 
 @program.command()
+@click.option("--wait", default="30s", metavar="TIME", help="Until it stops; 30s unless given.")
+@click.option("--cancel", is_flag=True, help="Take clients again.")
+@server_options
+def drain(wait: str, cancel: bool, config: Path | None, state: Path | None) -> None:
+    """Have balancers send nobody here any more, and stop after a while.
+
+    Until then everything is served, and /healthz of the admin listener answers 503. Give balancers
+    the time that they need to notice: an interval of theirs, times the failures that they wait for.
+
+    \b
+    sudo treehouse-proxy drain --wait 15s
+    sudo treehouse-proxy drain --cancel
+    """
+    from ..config.syntax.faults import Wrong
+    from ..config.syntax.units import parse_duration
+
+    if cancel:
+        ask(config, state, {"command": "drain", "cancel": True})
+        click.echo("it takes clients again: /healthz answers 200")
+        return
+    try:
+        seconds = parse_duration(wait)
+    except Wrong as wrong:
+        complain(f"--wait: {wrong.what}: {wrong.remedy}", USAGE)
+    told = ask(config, state, {"command": "drain", "seconds": seconds})
+    if told.get("seen"):
+        click.echo(f"/healthz answers 503 from now on; the server stops in {wait}")
+    else:
+        click.echo(
+            f"the server stops in {wait}; no balancer sees that, for want of admin: {{listen}}"
+        )
+
+
+@program.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @server_options
 @click.option(
@@ -376,6 +414,7 @@ def stop(config: Path | None, state: Path | None) -> None:
 )
 @click.option("--attention", is_flag=True, help="Only what needs attention.")
 @click.option("--all", "every", is_flag=True, help="All certificates, not the first fifty.")
+@click.option("--cluster", "of_cluster", is_flag=True, help="The machines of the cluster.")
 def status(
     names: tuple[str, ...],
     config: Path | None,
@@ -383,6 +422,7 @@ def status(
     as_json: bool,
     attention: bool,
     every: bool,
+    of_cluster: bool,
 ) -> None:
     """Show processes, listeners, certificates and backends.
 
@@ -393,11 +433,15 @@ def status(
     sudo treehouse-proxy status
     sudo treehouse-proxy status --attention
     sudo treehouse-proxy status --json | jq .upstreams
+    sudo treehouse-proxy status --cluster
     """
     from .selection import Selection
 
     selection = Selection(names, attention, every or bool(names))
     whole = status_of(config, state)
+    if of_cluster:
+        _status_of_cluster(whole, as_json=as_json)
+        return
     document = selection.of(whole)
     if names and not document["certificates"] and not selection.knows(whole):
         there = ", ".join(one["name"] for one in whole["certificates"][:10]) or "none"
@@ -408,6 +452,24 @@ def status(
     from .status_table import show
 
     show(document, selection)
+
+
+def _status_of_cluster(document: ServerStatus, *, as_json: bool) -> None:
+    from .status_table import show_cluster
+
+    found = document["cluster"]
+    if found is None:
+        runs = document["pid"] is not None
+        complain(
+            "the running server has no cluster, or has not reached it yet"
+            if runs
+            else "no server runs; treehouse-proxy cluster check asks etcd itself",
+            FAILED,
+        )
+    elif as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        show_cluster(found)
 
 
 @program.command()
@@ -513,4 +575,5 @@ def _drilled_for(kind: str, url: str | None, days: float | None, after: float) -
 
 
 program.add_command(certs)
+program.add_command(cluster)
 program.add_command(config)

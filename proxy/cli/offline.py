@@ -78,6 +78,7 @@ def status(state: Path, options: Options) -> Status:
         "unwanted": unwanted,
         "upstreams": [],
         "providers": [],
+        "cluster": None,
         "sites": [],
     }
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from acme_client.status import CertificateStatus
+from acme_client.status import CertificateStatus, ClusterStatus
 from acme_client.text import printable
 
 from ..ipc.documents import ProviderStatus, SiteStatus, Status, UpstreamStatus, WorkerStatus
@@ -33,12 +33,53 @@ def show(document: Status, selection: Selection = _ALL) -> None:
         _upstreams(document["upstreams"]),
         _unwanted(document["unwanted"]),
         *map(_provider, document["providers"]),
+        _cluster(document["cluster"]),
         _elsewhere(document["sites"]),
     ]
     for text in filter(None, tables):
         click.echo(f"\n{text}")
     if selection.attention and not document["certificates"] and not document["upstreams"]:
         click.echo("\nnothing needs attention")
+
+
+def show_cluster(status: ClusterStatus) -> None:
+    """Print who is in the cluster, what each does, and what is not taken."""
+    click.echo(_cluster(status))
+    header = ("machine", "program", "since", "does", "behind")
+    rows = [
+        (
+            printable(one["node"]) + (" (this one)" if one["node"] == status["node"] else ""),
+            printable(one["version"]),
+            printable(one["since"] or ""),
+            "orders" if one["orders"] else "takes",
+            Cell(str(one["behind"]), YELLOW if one["behind"] else GREEN),
+        )
+        for one in status["members"]
+    ]
+    if rows:
+        click.echo(f"\n{table(header, rows)}")
+    for name, why in sorted(status["refused"].items()):
+        click.echo(f"{printable(name)}: not taken, what is here stays: {printable(why)}")
+
+
+def _cluster(status: ClusterStatus | None) -> str:
+    if status is None:
+        return ""
+    does = "orders certificates"
+    if not status["orders"]:
+        does = "takes certificates, and " + (
+            f"{printable(status['orderer'])} orders them"
+            if status["orderer"] and status["orderer"] != status["node"]
+            else "nobody orders them"
+        )
+    lines = [f"cluster {status['name']}: this machine, {printable(status['node'])}, {does}"]
+    if status["fault"]:
+        lines.append(f"what is on the disk is served: {printable(status['fault'])}")
+    elif len(status["members"]) > 1:
+        lines[0] += f"; {len(status['members'])} machines are there"
+    if status["refused"]:
+        lines.append(f"not taken from the cluster: {', '.join(sorted(status['refused']))}")
+    return "\n".join(lines)
 
 
 def show_certificates(document: Status) -> None:

@@ -16,6 +16,7 @@ _COMMANDS = {
     "check": "validate test configtest config-test lint verify adapt -t",
     "reload": "restart refresh hup update-config apply",
     "stop": "quit shutdown kill down exit",
+    "drain": "healthz balancer maintenance",
     "status": "ps state info health list",
     "certs list": "certificates certificate cert",
     "certs renew": "renew renewal issue obtain",

@@ -135,6 +135,20 @@ def state_directory(config: Path | None, state: Path | None) -> Path:
     return found
 
 
+def cluster_secret_file(config: Path | None) -> Path | None:
+    """Return the file that ``cluster.secret_file`` names; None where nothing does. Only that one
+    key is read: the file may not be there yet. Raises `ConfigurationFaults` when ``config`` cannot
+    be read."""
+    if config is None and not os.access(flags.DEFAULT_CONFIG, os.R_OK):
+        return None
+    draft = Draft.of_file(Options(config=config), "treehouse-proxy")
+    if draft.faults and not draft.tree:
+        raise ConfigurationFaults(draft.faults)
+    section = draft.tree.get("cluster")
+    word = section.get("secret_file") if isinstance(section, dict) else None
+    return draft.base / word if isinstance(word, str) else None
+
+
 # Who the program becomes, and where its state lies
 
 

@@ -20,6 +20,7 @@ from .schema.access import ForwardAuth
 from .schema.acme import Dns, ExternalAccount, Tsig
 from .schema.alerts import Alerts, Mail
 from .schema.answers import ErrorPage, Respond
+from .schema.cluster import Cluster
 from .schema.document import (
     Admin,
     ClientAuth,
@@ -43,8 +44,8 @@ from .values import Address, Backend, HashKey, KeyType, Runway
 
 __all__ = [
     "Acme", "Action", "Address", "Admin", "Alerts", "Backend", "BackendRules", "BackendTls",
-    "Breaker", "ClientAuth", "Config", "Dns", "Docker", "ErrorPage", "ExternalAccount", "FastCgi",
-    "FastCgiAction", "FileRules",
+    "Breaker", "ClientAuth", "Cluster", "Config", "Dns", "Docker", "ErrorPage", "ExternalAccount",
+    "FastCgi", "FastCgiAction", "FileRules",
     "FilesAction", "ForwardAuth", "HashKey", "Health", "Hsts", "KeyType", "Limits", "Listen",
     "Listing", "Log", "Mail", "Match", "OnDemand", "OwnCertificate", "ProxyAction", "RateLimit",
     "RedirectAction", "RefuseAction", "Respond", "RespondAction", "Route", "Rules", "Runway",
@@ -238,6 +239,7 @@ class Config:
     # The admin listener's rules; among ``sites`` where it has names. Nothing is served there.
     admin_site: Site | None = field(default=None, compare=False)  # follows from ``admin``
     tracing: Tracing | None = None
+    cluster: Cluster | None = None
     alerts: Alerts | None = None
     sandbox: Literal["require", "auto", "off"] = "auto"
     http2: bool = True  # offered to clients, where no site says otherwise

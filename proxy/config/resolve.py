@@ -69,6 +69,7 @@ def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
         admin=document.admin,
         admin_site=admin_site,
         tracing=document.tracing,
+        cluster=document.cluster,
         alerts=document.alerts,
         sandbox=document.sandbox,
         http2=document.http2 == "auto",

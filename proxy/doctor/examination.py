@@ -115,6 +115,7 @@ def examine(
     kept = records.look_up(config, server)
     _give_up_root(config)
     yield from _content(config, sites)
+    yield from _cluster(config)
     directories, ahead, whom = yield from _authorities(sites, kept)
     yield from judge_machine.clock(ClockFacts(ahead, whom, machine.synchronised()))
     if resolver is None and config.acme.resolvers:
@@ -125,6 +126,16 @@ def examine(
             "attention", "names", f"{len(hosts) - _NAMES_MOST} more names were not looked at",
             "treehouse-proxy doctor NAME",
         )  # fmt: skip
+
+
+def _cluster(config: Config) -> Iterator[Finding]:
+    if config.cluster is None:
+        return
+    from ..certifier import cluster as of_cluster
+    from .probes import cluster as probe
+    from .rules import cluster as rules
+
+    yield from rules.findings(probe.look(of_cluster.settings(config.cluster)))
 
 
 def _sites(config: Config, name: str | None) -> list[Site]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from acme_client.explain import explained
 from acme_client.names import wildcard_of
-from acme_client.status import AttemptStatus, CertificateStatus, validity
+from acme_client.status import AttemptStatus, CertificateStatus, ClusterStatus, validity
 from acme_client.text import moment
 
 from ..alerts.incidents import said, spell
@@ -46,13 +46,21 @@ def find(certificates: Iterable[CertificateStatus], name: str) -> list[Certifica
     return []
 
 
-def page(one: CertificateStatus, now: float, *, running: bool = True) -> Iterator[str]:
+def page(
+    one: CertificateStatus,
+    now: float,
+    *,
+    running: bool = True,
+    cluster: ClusterStatus | None = None,
+) -> Iterator[str]:
     """Yield the lines of the page. ``one`` as in ``status --json``. ``running``: whether a server
-    runs."""
+    runs. ``cluster``: how it stands among others, where it does."""
     window = one["ari_window"]
+    takes = cluster is not None and not cluster["orders"] and one["source"] != "file"
     rows = [
         ("names", ", ".join(one["names"])),
-        ("state", f"{one['state']}: {_state(one)}"),
+        ("state", f"{one['state']}: {_taken(one) if takes else _state(one)}"),
+        ("cluster", None if cluster is None else _in_cluster(one, cluster)),
         ("served", _served(one, now) if running else "no: no server runs"),
         ("from", _FROM.get(one["source"]) or one["directory"]),
         ("profile", _profile(one)),
@@ -89,6 +97,26 @@ def _state(one: CertificateStatus) -> str:
     if one["on_demand_for"] and not one["not_after"] and one["state"] != "issuing":
         return "it is tried again when somebody comes for it"
     return _STATES.get(one["state"], "")
+
+
+def _taken(one: CertificateStatus) -> str:
+    """Tell what a state means where another machine orders."""
+    if one["state"] == "fresh":
+        return _STATES["fresh"]
+    return "there is none yet" if not one["not_after"] else "due for renewal by who orders it"
+
+
+def _in_cluster(one: CertificateStatus, cluster: ClusterStatus) -> str | None:
+    if one["source"] == "file":
+        return None
+    if one["name"] in cluster["refused"]:
+        return f"what {cluster['name']} has is not taken: {cluster['refused'][one['name']]}"
+    if cluster["orders"]:
+        return f"this machine, {cluster['node']}, orders it for {cluster['name']}"
+    who = cluster["orderer"] if cluster["orderer"] != cluster["node"] else None
+    return f"{who or 'nobody'} orders it, {cluster['node']} takes it" + (
+        f"; etcd: {cluster['fault']}" if cluster["fault"] else ""
+    )
 
 
 def _served(one: CertificateStatus, now: float) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from acme_client.status import CertificateStatus
+from acme_client.status import CertificateStatus, ClusterStatus
 
 Health = Literal["yes", "no", "untried"]
 WorkerState = Literal["starting", "serving", "draining"]
@@ -93,7 +93,8 @@ class Status(TypedDict):
     """The document of ``status --json``. Where no server runs, the state directory alone speaks:
     ``pid`` to ``generation`` are None and there are no workers, listeners and backends.
     ``config``: the file that it was started with, None where it was started by flags.
-    ``unwanted``: certificates that are kept and that no site wants, by name."""
+    ``unwanted``: certificates that are kept and that no site wants, by name. ``cluster``: None
+    where there is none, and until the certifier has said how it stands."""
 
     version: str
     pid: int | None
@@ -108,6 +109,7 @@ class Status(TypedDict):
     unwanted: list[str]
     upstreams: list[UpstreamStatus]
     providers: list[ProviderStatus]
+    cluster: ClusterStatus | None
     sites: list[SiteStatus]
 
 

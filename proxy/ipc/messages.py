@@ -18,7 +18,7 @@ from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 from acme_client.late_dataclass import dataclass
-from acme_client.status import CertificateStatus
+from acme_client.status import CertificateStatus, ClusterStatus
 
 from .codec import AS_IT_IS, Vocabulary
 from .documents import Overview, WorkerStats
@@ -343,6 +343,11 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Idle:
+    """The certifier has nothing to do until it is asked something, and may be ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class CertifierAnswer:
     ticket: int
     value: dict[str, object]
@@ -384,8 +389,25 @@ class Report:
     status: CertificateStatus | None
 
 
+@dataclass(frozen=True, slots=True)
+class ReportCluster:
+    """How this machine stands in its cluster."""
+
+    status: ClusterStatus
+
+
 FromCertifier = (
-    Alive | Loaded | CertifierAnswer | Publish | Present | Retract | Report | Warned | Truncated
+    Alive
+    | Loaded
+    | Idle
+    | CertifierAnswer
+    | Publish
+    | Present
+    | Retract
+    | Report
+    | ReportCluster
+    | Warned
+    | Truncated
 )
 
 

@@ -166,7 +166,23 @@ class _Overview(Collector):
         build = GaugeMetricFamily("treehouse_build_info", "Always 1.", labels=["version"])
         build.add_metric([self._status["version"]], 1)
         yield build
+        yield from self._cluster()
         yield from self._processes()
+
+    def _cluster(self) -> Iterator[Metric]:
+        status = self._status["cluster"]
+        if status is None:
+            return
+        for name, said, figure in (
+            ("members", "Machines that are there.", len(status["members"])),
+            ("engine_up", "1 while etcd does all that it is asked for.", status["connected"]),
+            ("orders", "1 where this machine orders certificates.", status["orders"]),
+            ("certificates_behind", "Not taken yet.", status["behind"]),
+            ("certificates_refused", "Not taken, because unusable.", len(status["refused"])),
+        ):
+            family = GaugeMetricFamily(f"treehouse_cluster_{name}", said)
+            family.add_metric([], float(figure))
+            yield family
 
     def _certificates(self) -> Iterator[Metric]:
         """Of certificates that share a label, the one that ends first, the one that is renewed

@@ -51,6 +51,7 @@ from acme_client.link import acme_sh
 from ..config.checks.descriptors import certificates, for_certificates, wanted
 from ..config.model import (
     Acme,
+    Cluster,
     Config,
     Dns,
     FastCgiAction,
@@ -184,7 +185,9 @@ def _certifier(config: Config, here: Surroundings) -> Policy:
         append=tuple(nowhere(config)),
         execute=tuple(_hook_programs(config)),
         connect=_each_once(
-            *(_ca_ports(config.acme) if asks_a_ca else ()), *_on_demand_ports(config)
+            *(_ca_ports(config.acme) if asks_a_ca else ()),
+            *_on_demand_ports(config),
+            *_cluster_ports(config.cluster),
         ),
     )
 
@@ -303,6 +306,15 @@ def _each_once(*ports: Port) -> tuple[Port, ...]:
     for port in ports:
         whys.setdefault(port.number, port.why)
     return tuple(Port(number, whys[number]) for number in sorted(whys))
+
+
+def _cluster_ports(cluster: Cluster | None) -> Iterator[Port]:
+    for url in cluster.etcd if cluster is not None else ():
+        parts = urlsplit(url)
+        if parts.port is not None:
+            yield Port(parts.port, f"etcd at {parts.hostname}")
+        if not _is_address(parts.hostname or ""):
+            yield DNS
 
 
 def _on_demand_ports(config: Config) -> Iterator[Port]:

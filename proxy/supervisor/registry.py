@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from acme_client.certificates.repository import CertificateRepository
-from acme_client.status import CertificateStatus
+from acme_client.status import CertificateStatus, ClusterStatus
 from acme_client.storage.directory import open_store
 
 from ..ipc.messages import (
@@ -67,6 +67,7 @@ class Registry:
         self._reported: set[str] = set()  # by the certifier that runs
         self._complete = False  # whether it has reported all
         self.renewals = Renewals()
+        self.cluster: ClusterStatus | None = None  # as the certifier has reported it last
 
     def certificates(self) -> tuple[Announced, ...]:
         return tuple(self._certificates.values())
@@ -177,10 +178,10 @@ class Registry:
             if status["source"] != "file" and name not in self._reported:
                 self.forget(name)
 
-    def certifier_ended(self) -> None:
-        """Its challenges ended with it."""
+    def certifier_ended(self, *, rests: bool = False) -> None:
+        """Its challenges ended with it. ``rests``: what it has reported is still so."""
         self._reported.clear()
-        self._complete = False
+        self._complete = self._complete and rests
         for key in list(self._challenges):
             self._drop_challenge(key)
 

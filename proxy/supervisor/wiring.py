@@ -1,8 +1,8 @@
 """How the supervisor's parts are put together: each is made once, and given what it needs.
 
-Three parts are told of others that are made later, because two things that speak with each other
-cannot both come first: `Processes.listener`, `Succession.owner` and `ControlSocket.handler`. They
-are set here and nowhere else.
+Four parts are told of others that are made later, because two things that speak with each other
+cannot both come first: `Processes.listener`, `Succession.owner`, `ControlSocket.handler` and
+`CertifierRequests.starter`. They are set here, the second by `Upgrade`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def supervisor(startup: Startup) -> Supervisor:
     spawner = Spawner(
         lifecycle, processes, deliveries, registry, generations, timers, startup.access_log, spans
     )
+    requests.starter = spawner
     shutdown = Shutdown(
         lifecycle,
         processes,
@@ -83,7 +84,7 @@ def supervisor(startup: Startup) -> Supervisor:
         succession, generations, spawner, reloader, shutdown, notifier, startup.own,
         startup.lock, started_as=startup.started_as, sandbox=startup.sandbox, containers=containers,
     )  # fmt: skip
-    operations = Operations(lifecycle, reloader, upgrade, shutdown)
+    operations = Operations(lifecycle, reloader, upgrade, shutdown, timers)
     commands = control.handler = Commands(
         requests, registry, overview, board, generations, ProbeTokens(registry, timers),
         reloader, operations,
@@ -92,7 +93,8 @@ def supervisor(startup: Startup) -> Supervisor:
         Parts(
             selector, timers, lifecycle, processes, deliveries, registry, requests, generations,
             overview, on_demand, self_check, alerting, containers, board, spawner, reloader,
-            succession, shutdown, operations, AdminQuestions(processes, board, commands, spawner),
+            succession, shutdown, operations,
+            AdminQuestions(processes, board, commands, spawner, lifecycle),
             control, notifier,
         ),
         successor=handoff is not None,

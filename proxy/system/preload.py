@@ -47,11 +47,13 @@ def while_root(uid: int, gid: int, filters: FilterCode | None = None) -> None:
     if not _may_read([one.origin for one in origins if one and one.origin], uid, gid):
         for name in (
             "acme_client.agent.agent",
+            "acme_client.cluster.node",
             "acme_client.issuers.acme",
             "acme_client.challenges.dns_propagation",
             "acme_client.challenges.dns_rfc2136",
             "acme_client.on_demand.dns_check",
             "proxy.alerts.messenger",
+            "proxy.certifier.cluster",
             "proxy.config.checks.dns_providers",
             "proxy.containers.watcher",
             "proxy.metrics.exposition",

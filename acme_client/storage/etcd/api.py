@@ -98,6 +98,16 @@ class EtcdApi:
             self._log_in()
             return self._anywhere(path, body)
 
+    def of_member(self, endpoint: str, path: str, body: Body) -> Answer:
+        """Return the answer of this member. Raises as `call`."""
+        try:
+            return self._at(endpoint, path, body)
+        except Refused as refusal:
+            if self._login is None or not _wants_a_login(refusal):
+                raise
+            self._log_in()
+            return self._at(endpoint, path, body)
+
     def close(self) -> None:
         """Close connections that are not in use."""
         with self._lock:

@@ -45,11 +45,14 @@ _LOCK, _SESSION = ":lock/", ":session/"
 # Operations that a transaction may have by the engine's default, `--max-txn-ops`.
 _OPERATIONS_MOST = 128
 _TRIES = 20
+_REVISIONS = {"create_revision", "mod_revision"}
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
-_PAGE = 500
+_PAGE = 200
 
 Operation = Mapping[str, Any]
-Operations = list[Operation]  # said here, because `list` means something else inside the class
+# Said here, because `list` means something else inside the class.
+Operations = list[Operation]
+Numbers = list[int]
 
 
 class Unreadable(OSError):
@@ -61,6 +64,7 @@ class Folder(NamedTuple):
 
     values: dict[str, bytes]
     revisions: dict[str, int]
+    at: int = 0  # the store's revision when it was read
 
     @property
     def mark(self) -> object:
@@ -98,21 +102,35 @@ class EtcdStore:
     def load(self, folder: str) -> dict[str, bytes]:
         return self._files(folder, self._folder(folder))
 
-    def load_all(self, folder: str) -> Iterator[tuple[str, dict[str, bytes] | Unreadable, object]]:
-        """Yield all folders in this one: name, files, mark. For a folder that cannot be opened, the
-        fault is yielded in the place of the files."""
+    def load_all(self, folder: str) -> Iterator[tuple[str, dict[str, bytes] | Unreadable]]:
+        """Yield all folders in this one: name, files. What cannot be opened is yielded in the place
+        of the files. No more than a page of them is in memory."""
         start = f"{self.prefix}{folder}/"
-        found: dict[str, Folder] = {}
+        present, one = "", Folder({}, {})
+        # The keys of a folder come one after the other: they begin alike, up to a slash.
         for key, value, revision in self._range(start):
             name, slash, last = key.removeprefix(start).partition("/")
-            if slash and "/" not in last:
-                one = found.setdefault(name, Folder({}, {}))
-                one.values[last], one.revisions[last] = value, revision
-        for name, one in found.items():
+            if not slash or "/" in last:
+                continue
+            if name != present:
+                if present:
+                    yield present, self._files_or_fault(f"{folder}/{present}", one)
+                present, one = name, Folder({}, {})
+            one.values[last], one.revisions[last] = value, revision
+        if present:
+            yield present, self._files_or_fault(f"{folder}/{present}", one)
+
+    def load_alone(self, folder: str) -> tuple[dict[str, bytes | Unreadable], int]:
+        """Return the files of a folder that were stored alone, each for itself, and the revision of
+        the store at which they were these."""
+        found: dict[str, bytes | Unreadable] = {}
+        seen = self._folder(folder)
+        for last, value in seen.values.items():
             try:
-                yield name, self._files(f"{folder}/{name}", one), one.mark
+                found[last] = self._opened(folder, last, value)
             except Unreadable as fault:
-                yield name, fault, one.mark
+                found[last] = fault
+        return found, seen.at
 
     def previous(self, folder: str) -> dict[str, bytes]:
         return self._opened_together(folder, self._folder(folder), _BEFORE)
@@ -202,6 +220,69 @@ class EtcdStore:
                 return _EtcdLock(self, key, number(found.get("create_revision")), held)
         return None
 
+    def claim(self, folder: str, owner: str) -> tuple[Lock | None, str]:
+        """Take what one owner has until it gives it back, whether or not it lives. Returns the lock
+        and the owner; no lock where that is another one. Raises OSError, `Unreadable`."""
+        key = f"{self.prefix}{_LOCK}{folder}"
+        free = {"key": encoded(key), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}
+        put = {"key": encoded(key), "value": encoded(self._seals.seal(key, folder, owner.encode()))}
+        read = {"request_range": {"key": encoded(key)}}
+        answer = self._transaction([free], [{"request_put": put}], [read])
+        if answer.get("succeeded"):
+            return _EtcdLock(self, key, number(answer["header"].get("revision")), None), owner
+        (found,) = answer["responses"][0]["response_range"]["kvs"]
+        has = self._owner_in(key, folder, found)
+        if has != owner:
+            return None, has
+        return _EtcdLock(self, key, number(found.get("mod_revision")), None), owner
+
+    def owner(self, folder: str) -> str | None:
+        """Return who has claimed a folder. Raises OSError, `Unreadable`."""
+        key = f"{self.prefix}{_LOCK}{folder}"
+        answer = self.api.call("/v3/kv/range", {"key": encoded(key)})
+        for found in answer.get("kvs") or ():
+            return self._owner_in(key, folder, found)
+        return None
+
+    def give(self, folder: str, owner: str) -> None:
+        """Give a claim to this owner, whoever has it: who had it is fenced off."""
+        key = f"{self.prefix}{_LOCK}{folder}"
+        sealed = self._seals.seal(key, folder, owner.encode())
+        put = {"request_put": {"key": encoded(key), "value": encoded(sealed)}}
+        self._transaction([], [put])
+
+    def _owner_in(self, key: str, folder: str, found: Mapping[str, Any]) -> str:
+        try:
+            return self._seals.open(key, folder, decoded(found.get("value"))).decode()
+        except (NotOpened, UnicodeDecodeError) as why:
+            raise Unreadable(errno.EBADMSG, f"{key} cannot be used: {why}") from None
+
+    def seal_anew(self) -> tuple[int, Names]:
+        """Seal everything with the first secret; returns how many documents were, and the keys of
+        those that cannot be opened. What somebody else writes meanwhile stays. Raises OSError."""
+        done, closed = 0, []
+        for key, value, revision in self._range(self.prefix):
+            rest = key.removeprefix(self.prefix)
+            if rest.startswith(_SESSION) or not value:
+                continue
+            folder = rest.removeprefix(_LOCK) if rest.startswith(_LOCK) else rest.rpartition("/")[0]
+            try:
+                sealed = self._seals.seal(key, folder, self._seals.open(key, folder, value))
+            except NotOpened:
+                if not rest.startswith(_LOCK):
+                    closed.append(key)
+                continue
+            # The lease stays what it is, and so does a lock's token, its revision of creation.
+            put = {"key": encoded(key), "value": encoded(sealed), "ignore_lease": True}
+            same = {
+                "key": encoded(key),
+                "target": "MOD",
+                "result": "EQUAL",
+                "mod_revision": str(revision),
+            }
+            done += bool(self._transaction([same], [{"request_put": put}]).get("succeeded"))
+        return done, closed
+
     def session(self) -> str:
         return f"{self._session().name:x}"
 
@@ -226,6 +307,10 @@ class EtcdStore:
                 self._lease = lease
             return self._lease
 
+    def watch_claims(self, wake: Callable[[], object]) -> None:
+        """Have ``wake`` called when a claim has been taken or given back."""
+        self._watches.append(Watch(self.api, f"{self.prefix}{_LOCK}", wake))
+
     # Others
 
     def watch(self, folder: str, wake: Callable[[], object] | None = None) -> Changes:
@@ -242,7 +327,7 @@ class EtcdStore:
             watches, self._watches = self._watches, []
         for watch in watches:
             watch.close()
-        if lease is not None:
+        if lease is not None and not self.api.fault:  # else nobody would hear it
             with contextlib.suppress(OSError):  # it ends by itself
                 lease.end()
         self.api.close()
@@ -252,13 +337,18 @@ class EtcdStore:
     def _key(self, folder: str, last: str) -> str:
         return f"{self.prefix}{folder}/{last}"
 
-    def _range(self, start: str, *, keys_only: bool = False) -> Iterator[tuple[str, bytes, int]]:
-        """Read all keys that begin so, in pages: key, value, revision."""
+    def _range(
+        self, start: str, *, keys_only: bool = False, at: Numbers | None = None
+    ) -> Iterator[tuple[str, bytes, int]]:
+        """Read all keys that begin so, in pages: key, value, revision. ``at`` takes the store's
+        revision of each page."""
         span = below(start)
         while True:
             asked = {**span, "limit": str(_PAGE), "keys_only": keys_only}
             answer = self.api.call("/v3/kv/range", asked)
             pairs = answer.get("kvs") or []
+            if at is not None:
+                at.append(number(answer.get("header", {}).get("revision")))
             for one in pairs:
                 key = decoded(one.get("key")).decode("utf-8", "replace")
                 yield key, decoded(one.get("value")), number(one.get("mod_revision"))
@@ -270,11 +360,12 @@ class EtcdStore:
     def _folder(self, folder: str, *, keys_only: bool = False) -> Folder:
         found = Folder({}, {})
         start = f"{self.prefix}{folder}/"
-        for key, value, revision in self._range(start, keys_only=keys_only):
+        at: Numbers = []
+        for key, value, revision in self._range(start, keys_only=keys_only, at=at):
             last = key.removeprefix(start)
             if "/" not in last:
                 found.values[last], found.revisions[last] = value, revision
-        return found
+        return found._replace(at=at[0])
 
     def _is_still(self, folder: str, seen: Folder) -> Operations:
         """Conditions that a folder is as it was seen: its keys, and no others."""
@@ -342,6 +433,12 @@ class EtcdStore:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Unreadable(errno.EBADMSG, f"{self._key(folder, last)} is no document") from None
 
+    def _files_or_fault(self, folder: str, seen: Folder) -> dict[str, bytes] | Unreadable:
+        try:
+            return self._files(folder, seen)
+        except Unreadable as fault:
+            return fault
+
     def _files(self, folder: str, seen: Folder) -> dict[str, bytes]:
         alone = {
             last: self._opened(folder, last, value)
@@ -369,7 +466,10 @@ class EtcdStore:
                 return
             for response, one in zip(answer.get("responses") or (), fence, strict=False):
                 found = response.get("response_range", {}).get("kvs") or [{}]
-                if number(found[0].get("create_revision")) != number(one["create_revision"]):
+                if any(
+                    number(found[0].get(each)) != number(one.get(each))
+                    for each in one.keys() & _REVISIONS
+                ):
                     raise Fenced(errno.EPERM, "the lock has been lost")
         raise Conflict(errno.EAGAIN, "others change it all the time")
 
@@ -386,15 +486,21 @@ class EtcdStore:
 
 
 class _EtcdLock:
-    def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease) -> None:
+    """``lease`` None: it is held until it is given back."""
+
+    def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease | None) -> None:
         self.token = token
         self.key = key
         self._store = store
         self._lease = lease
         self._given_back = False
 
+    @property
+    def leased(self) -> bool:
+        return self._lease is not None
+
     def holds(self) -> bool:
-        return not self._given_back and self._lease.lives()
+        return not self._given_back and (self._lease is None or self._lease.lives())
 
     def release(self) -> None:
         self._given_back = True
@@ -405,14 +511,10 @@ def _fence(by: object) -> Operations:
     """The condition that a lock is its holder's still."""
     if not isinstance(by, _EtcdLock):
         return []
-    return [
-        {
-            "key": encoded(by.key),
-            "target": "CREATE",
-            "result": "EQUAL",
-            "create_revision": str(by.token),
-        }
-    ]
+    # A claim is its owner's until somebody else is written into it.
+    target, revision = ("CREATE", "create_revision") if by.leased else ("MOD", "mod_revision")
+    key = encoded(by.key)
+    return [{"key": key, "target": target, "result": "EQUAL", revision: str(by.token)}]
 
 
 def _removal(key: str) -> Operation:

@@ -18,6 +18,7 @@ from acme_client.rate_limits.published import is_public_suffix
 from ..schema import access as access_keys
 from ..schema import acme as acme_keys
 from ..schema import alerts as alert_keys
+from ..schema import cluster as cluster_keys
 from ..schema import site as serving_keys
 from ..schema.acme import DIRECTORIES, Acme
 from ..schema.document import Admin, Site
@@ -48,6 +49,8 @@ def check(parsed: Parsed) -> Iterator[Fault]:
     yield from _limits(parsed)
     yield from _listeners(parsed)
     yield from _tracing(parsed)
+    if "cluster" not in parsed.broken:
+        yield from cluster_keys.check(parsed.document.cluster, parsed.origins)
     if "acme" not in parsed.broken:
         yield from acme_keys.check(parsed.document.acme, parsed.origins)
     yield from _names(parsed)
@@ -60,6 +63,7 @@ def check(parsed: Parsed) -> Iterator[Fault]:
         if "acme" not in parsed.broken:
             yield from _certification(site, parsed.document.acme, at, parsed.origins)
         yield from _on_demand(site, parsed.document.acme, at, parsed)
+        yield from _not_shared(site, at, parsed)
         yield from _routes(site, at, parsed.origins)
         top: tuple[Path, Rules] = ((), parsed.document)
         rules = innermost(top, (at, site)).rules
@@ -189,6 +193,16 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _not_shared(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
+    """Names on demand belong to one machine."""
+    if site.on_demand is not None and parsed.document.cluster is not None:
+        yield parsed.origins.fault(
+            (*at, "on_demand"),
+            "names on demand cannot be shared by a cluster yet",
+            "take cluster or on_demand out",
+        )
 
 
 def _tracing(parsed: Parsed) -> Iterator[Fault]:

@@ -43,6 +43,7 @@ from ..values import Address
 from .access import ForwardAuth
 from .acme import Acme, KeyType
 from .alerts import Alerts
+from .cluster import Cluster
 from .providers import Providers
 from .rules import BasicAuth, Rules
 from .site import Route, Serving
@@ -418,6 +419,9 @@ class Document(Rules):
     admin: Admin | None = Field(default=None, description="Off unless given.")
     tracing: Tracing | None = Field(
         default=None, description="Sends traces of requests to a collector; off unless given."
+    )
+    cluster: Cluster | None = Field(
+        default=None, description="Share certificates with other machines; off unless given."
     )
     alerts: Alerts | None = Field(default=None, description="Who is told when something fails.")
     sandbox: Annotated[Literal["require", "auto", "off"], one_of("require", "auto", "off")] = Field(

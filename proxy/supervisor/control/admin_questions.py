@@ -12,6 +12,7 @@ from typing import Protocol
 from ...ipc.messages import AdminAnswer, AskAdmin
 from ...metrics.history import SLOTS
 from ..answers import Answer, Reply
+from ..lifecycle import Lifecycle
 from ..process_table import Child, Processes
 from ..spawner import Spawner
 from .board import Board
@@ -28,8 +29,14 @@ class Commands(Protocol):
 
 class AdminQuestions:
     def __init__(
-        self, processes: Processes, board: Board, commands: Commands, spawner: Spawner
+        self,
+        processes: Processes,
+        board: Board,
+        commands: Commands,
+        spawner: Spawner,
+        lifecycle: Lifecycle,
     ) -> None:
+        self._lifecycle = lifecycle
         self._processes = processes
         self._board = board
         self._commands = commands
@@ -46,6 +53,8 @@ class AdminQuestions:
         match question.what:
             case "summary":
                 reply(board.summary())
+            case "healthz":
+                reply({"wants_clients": self._lifecycle.wants_clients})
             case "points":
                 most = value.get("most")
                 slots = most if isinstance(most, int) and 0 < most <= SLOTS else SLOTS

@@ -26,6 +26,7 @@ from .probe_tokens import ProbeTokens
 
 log = logging.getLogger("treehouse.supervisor")
 
+_DRAINS_AT_MOST = 86400
 _WHY = "asked on the control socket"
 # The certifier's, by the names under which it knows them.
 _CERTIFIERS = frozenset(
@@ -71,6 +72,8 @@ class Commands:
                 self._plan(reply)
             case "probe" | "knock":  # the second is its name of earlier versions
                 self._probe_tokens.begin(request, self._generations.serving.config, reply)
+            case "drain":
+                self._drain(request, reply)
             case "stop":
                 self._operations.stop(_WHY)
                 reply({"ok": True})
@@ -78,6 +81,19 @@ class Commands:
                 self._requests.ask(verb, request.get("value"), reply)
             case other:
                 reply({"ok": False, "error": f"unknown command {other!r}"})
+
+    def _drain(self, request: Answer, reply: Reply) -> None:
+        if request.get("cancel") is True:
+            self._operations.undrain(reply)
+            return
+        seconds = request.get("seconds")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            reply({"ok": False, "error": "drain takes seconds, a number"})
+        elif not 0 <= seconds <= _DRAINS_AT_MOST:
+            reply({"ok": False, "error": f"seconds are 0 to {_DRAINS_AT_MOST}"})
+        else:
+            seen = self._generations.serving.config.admin is not None
+            self._operations.drain(float(seconds), lambda told: reply({**told, "seen": seen}))
 
     @property
     def actions_allowed(self) -> bool:

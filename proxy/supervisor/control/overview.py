@@ -215,5 +215,6 @@ class Overview:
             certificates=self._registry.statuses(),
             unwanted=self._registry.unwanted(serving.config.state),
             providers=self._containers.status(serving.config),
+            cluster=None if serving.config.cluster is None else self._registry.cluster,
             sites=serving.config.sites,
         )

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from acme_client.status import CertificateStatus
+from acme_client.status import CertificateStatus, ClusterStatus
 from acme_client.text import timestamp
 
 from ...config.model import Site
@@ -45,6 +45,7 @@ def document(
     certificates: list[CertificateStatus],
     unwanted: list[str],
     providers: list[ProviderStatus],
+    cluster: ClusterStatus | None,
     sites: tuple[Site, ...],
 ) -> Status:
     return {
@@ -61,6 +62,7 @@ def document(
         "unwanted": unwanted,
         "upstreams": upstreams(workers),
         "providers": providers,
+        "cluster": cluster,
         "sites": [
             {"names": list(one.names), "source": one.origins.get("names", "")} for one in sites
         ],

@@ -16,6 +16,7 @@ from ...config.model import (
     Acme,
     Action,
     Alerts,
+    Cluster,
     Config,
     FastCgiAction,
     FilesAction,
@@ -264,11 +265,25 @@ def _sections(old: Config, new: Config) -> Iterator[str]:
         if was != is_:
             yield f"{key}: {was} → {is_}"
     yield from _alerts(old.alerts, new.alerts)
+    yield from _cluster(old.cluster, new.cluster)
     if immutable.kept(old, new).providers != old.providers:
         was, is_ = (one.providers.docker for one in (old, new))
         url = "nobody" if is_ is None else is_.url
         yield f"providers.docker: {was.url if was else 'nobody'} → {url}"
     yield from immutable.differences(old, new)
+
+
+def _cluster(old: Cluster | None, new: Cluster | None) -> Iterator[str]:
+    if old == new:
+        return
+    if new is None:
+        yield "cluster: left; certificates stay, and this machine orders its own"
+        return
+    does = "orders certificates, if no other machine does" if new.order else "takes certificates"
+    begins = "joins" if old is None else "other settings of"
+    yield f"cluster: {begins} {new.name} as {new.called}, which {does}"
+    if old is not None and old.order and not new.order:
+        yield "cluster: this machine orders no more; see that another one does"
 
 
 def _alerts(old: Alerts | None, new: Alerts | None) -> Iterator[str]:

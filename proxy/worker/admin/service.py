@@ -4,6 +4,7 @@
 /events      what the page shows, every few seconds (`events`)
 /api/…       what it shows besides: a site, a backend, a certificate, what a request would meet
 /act         what it may do, if the configuration says so (`access`)
+/healthz     200 while balancers are to send clients here, 503 while not; without a login
 /status      the document of ``status --json``
 /metrics     for Prometheus (`metrics.exposition`)
 """
@@ -39,6 +40,8 @@ from .link import AdminLink, Unanswered
 _MOST_STREAMS = 32
 # Streams and people who ask at the same time share an answer.
 _SAME_FOR = 1.0
+# A balancer waits for a second or two.
+_HEALTHZ_WITHIN = 1.0
 _MOST_BODY = 16 * 1024
 _MOST_FIELDS = 100
 # Steps of a request that is explained; a page of them is a mistake.
@@ -72,6 +75,7 @@ class AdminService(BaseService):
         self._streams = 0
         self._summary: tuple[float, Document] | None = None
         self._turn = asyncio.Lock()
+        self._health: tuple[float, bool] = (0.0, True)
 
     @property
     def draining(self) -> bool:
@@ -101,6 +105,9 @@ class AdminService(BaseService):
             self.context.counters = counters
 
     def _handle(self, exchange: Exchange, request: Request) -> Response | Awaitable[Response]:
+        if request.path == b"/healthz" and request.method in (b"GET", b"HEAD"):
+            # A balancer names this machine as it likes, and logs in nowhere; it learns one bit.
+            return self._healthz()
         self._access.check(exchange, request)
         if self._chain is None:
             return self._pages.handle(request)
@@ -146,6 +153,21 @@ class AdminService(BaseService):
             case b"/api/site" | b"/api/backend" | b"/api/find":
                 return self._about(path.removeprefix(b"/api/").decode(), request)
         raise Fault("not_found")
+
+    async def _healthz(self) -> Response:
+        """Tell whether clients are wanted. A supervisor that hangs is no reason to send none: what
+        is served goes on."""
+        now = time.monotonic()
+        if now >= self._health[0]:
+            self._health = now + _SAME_FOR, self._health[1]
+            try:
+                told = await self._link.ask("healthz", _HEALTHZ_WITHIN)
+                self._health = now + _SAME_FOR, told.get("wants_clients") is True
+            except Unanswered:
+                pass
+        if self._health[1]:
+            return _content(b"text/plain; charset=utf-8", b"ok\n")
+        return _content(b"text/plain; charset=utf-8", b"draining\n", 503)
 
     async def _status(self) -> Response:
         document = (await self._link.overview())["status"]

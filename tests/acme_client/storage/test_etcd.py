@@ -210,7 +210,7 @@ def test_a_forged_document_is_told_and_the_others_are_read(
     store.api.call("/v3/kv/put", {"key": encoded(key), "value": encoded(value)})
     with pytest.raises(Unreadable, match=key):
         store.load("certificates/forged.example")
-    found = {name: files for name, files, _mark in store.load_all("certificates")}
+    found = dict(store.load_all("certificates"))
     assert found["example.org"] == OLD
     assert isinstance(found["forged.example"], Unreadable)
     with pytest.raises(Unreadable, match="another secret"):

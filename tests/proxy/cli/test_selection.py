@@ -42,7 +42,7 @@ def document(certificates: list[CertificateStatus]) -> Status:
     found = {
         "version": "1", "pid": 1, "uid": 1, "gid": 1, "started_at": None, "generation": 1,
         "config": None, "workers": [], "listeners": [], "certificates": certificates,
-        "unwanted": [], "upstreams": upstreams, "providers": [], "sites": [],
+        "unwanted": [], "upstreams": upstreams, "providers": [], "cluster": None, "sites": [],
     }  # fmt: skip
     return cast(Status, found)
 

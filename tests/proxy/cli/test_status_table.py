@@ -22,6 +22,7 @@ DOCUMENT = {
     ],
     "unwanted": [],
     "providers": [],
+    "cluster": None,
     "sites": [],
 }
 
@@ -73,6 +74,7 @@ def test_without_a_server_the_page_says_so(capsys: pytest.CaptureFixture[str]) -
         "listeners": [],
         "upstreams": [],
         "providers": [],
+        "cluster": None,
         "sites": [],
     }
     show({**DOCUMENT, **nothing, **lists, "version": "1"})
@@ -109,7 +111,7 @@ def test_sites_of_containers_say_where_they_come_from(capsys: pytest.CaptureFixt
         {"names": ["b.test"], "source": "/etc/c.yaml:3:5"},
     ]
     show({**DOCUMENT, "version": "1", "pid": 1, "uid": 2, "generation": 1, "started_at": "now",
-          "workers": [], "listeners": [], "upstreams": [], "providers": [provider],
+          "workers": [], "listeners": [], "upstreams": [], "cluster": None, "providers": [provider],
           "sites": sites})  # type: ignore[typeddict-item] # fmt: skip
     said = capsys.readouterr().out
     assert "docker unix:/run/docker.sock: cannot be asked: it is not there; containers: web" in said

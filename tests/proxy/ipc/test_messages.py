@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import proxy
-from acme_client.status import certificate_status
+from acme_client.status import ClusterStatus, certificate_status
 from proxy.ipc import handoff_messages, messages
 from proxy.ipc.codec import Malformed, Vocabulary, encode
 from proxy.ipc.documents import Warned, WorkerStats
@@ -36,6 +36,13 @@ STATS: WorkerStats = {
     "requests": 3,
     "upstreams": [],
 }
+CLUSTER: ClusterStatus = {
+    "name": "shop", "node": "web-1", "orders": True, "orderer": "web-1", "connected": True,
+    "fault": None, "refused": {}, "behind": 0,
+    "members": [
+        {"node": "web-1", "version": "1", "since": None, "orders": True, "seen": 7, "behind": 0}
+    ],
+}  # fmt: skip
 WARNED: Warned = {"at": 2e9, "level": "error", "process": "worker 1", "text": "it hangs"}
 
 # One example of every message, with the vocabulary that it is read by.
@@ -73,12 +80,14 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_CERTIFIER, messages.Truncated(None)),
     (messages.FROM_CERTIFIER, messages.Alive()),
     (messages.FROM_CERTIFIER, messages.Loaded()),
+    (messages.FROM_CERTIFIER, messages.Idle()),
     (messages.FROM_CERTIFIER, messages.CertifierAnswer(1, {"ok": True, "costs": ["one"]})),
     (messages.FROM_CERTIFIER, messages.Publish((PACKED, PACKED), 1)),
     (messages.FROM_CERTIFIER, messages.Present(CHALLENGE, 1)),
     (messages.FROM_CERTIFIER, messages.Retract("http-01", "a.test", "token")),
     (messages.FROM_CERTIFIER, messages.Report("a.test", STATUS)),
     (messages.FROM_CERTIFIER, messages.Report("a.test", None)),
+    (messages.FROM_CERTIFIER, messages.ReportCluster(CLUSTER)),
     (messages.FROM_CERTIFIER, messages.Warned(WARNED)),
     (messages.TO_EXPORTER, messages.Stop()),
     (messages.FROM_EXPORTER, messages.Exported(exported=3, failed=0)),

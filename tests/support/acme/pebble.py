@@ -134,6 +134,11 @@ class Pebble:
     def resolve(self, name: str, address: str) -> None:
         """From now on, ``name`` has this one A record."""
         self._curl(
+            f"http://127.0.0.1:{self._dns_management}/clear-a",
+            "--data",
+            json.dumps({"host": name + "."}),
+        )
+        self._curl(
             f"http://127.0.0.1:{self._dns_management}/add-a",
             "--data",
             json.dumps({"host": name + ".", "addresses": [address]}),

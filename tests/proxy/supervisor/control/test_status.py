@@ -52,6 +52,7 @@ def upstreams(*said: WorkerStats | None) -> list[UpstreamStatus]:
         certificates=[],
         unwanted=[],
         providers=[],
+        cluster=None,
         sites=(),
     )["upstreams"]
 

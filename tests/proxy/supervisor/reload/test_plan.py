@@ -15,6 +15,7 @@ from proxy.config.model import (
     Admin,
     Alerts,
     ClientAuth,
+    Cluster,
     Config,
     Docker,
     ExternalAccount,
@@ -119,6 +120,7 @@ SITE = {
     "key_types": ("rsa-2048",),
     "log": SiteLog(lines=False),
     "default": True,
+    "metrics_label": "shop",
     "internal": True,
     "http2": False,
     "client_auth": ClientAuth(Path("/ca.pem"), "request"),
@@ -140,6 +142,9 @@ CONFIG = {
     "trusted_proxies": ("10.0.0.0/8",),
     "proxy_protocol": ("10.0.0.0/8",),
     "admin": Admin(Address("127.0.0.1", 9000)),
+    "cluster": Cluster(
+        "shop", ("https://192.0.2.1:2379",), Path("/etc/cluster.key"), False, "web-1"
+    ),
     "tracing": Tracing("http://127.0.0.1:4318"),
     "alerts": Alerts(webhook="https://x.example/"),
     "sandbox": "off",

@@ -1,0 +1,177 @@
+"""Challenges that every machine answers, because a CA may be led to any of them.
+
+The machine that orders has its own workers answer first. Then it writes the challenge into the
+engine, with its session, so that it vanishes with its writer; every other machine has its workers
+answer and says up to which revision it has come, and only when all have come that far is the CA
+told to look. A machine that is away costs its lease once; an engine that is away costs nothing:
+then this machine answers alone.
+
+Of TLS-ALPN-01 only the key authorization travels; each machine makes the certificate itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..challenges import tls_alpn
+from ..link import Challenge, Command, Link, Served, Taken
+from ..status import CertificateStatus
+from ..storage import documents
+from ..storage.etcd.store import EtcdStore
+
+log = logging.getLogger("treehouse.certifier")
+
+FOLDER = "challenges"
+_VERSION = 1
+# Longer than a lease: a machine that is gone has left the members by then.
+_ANSWERED_WITHIN = 25.0
+_MOST = 1000
+
+
+class Told:
+    """The challenges of this machine, told to the others. ``behind``: members that have not come
+    up to a revision yet; ``available``: whether the engine answers."""
+
+    def __init__(
+        self,
+        shared: EtcdStore,
+        behind: Callable[[int], list[str]],
+        available: Callable[[], bool],
+        tidy: Callable[[], object],
+    ) -> None:
+        self._shared = shared
+        self._behind = behind
+        self._available = available
+        self._tidy = tidy
+        self.changed = threading.Condition()  # notified when members have come further
+        self.over: set[str] = set()  # tokens that nobody needs to answer for any more
+
+    def tell(self, challenge: Challenge) -> None:
+        """Return when all members answer, or there is no more to wait for."""
+        if not self._available():
+            log.warning("%s: only this machine answers its challenge", challenge.host)
+            return
+        document = {
+            "kind": challenge.kind,
+            "host": challenge.host,
+            "key_authorization": challenge.key_authorization,
+        }
+        data = documents.write(document, _VERSION)
+        try:
+            revision = self._shared.put_while_here(FOLDER, challenge.token, data)
+        except OSError as error:
+            log.warning("%s: the others cannot be told the challenge: %s", challenge.host, error)
+            return
+        deadline = time.monotonic() + _ANSWERED_WITHIN
+        with self.changed:
+            while behind := self._behind(revision):
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._available():
+                    log.warning(
+                        "%s: the challenge is not answered by %s",
+                        challenge.host,
+                        ", ".join(behind),
+                    )
+                    return
+                self.changed.wait(min(left, 1.0))
+
+    def forget(self, challenge: Challenge) -> None:
+        """Have the others answer no more, in a while."""
+        self.over.add(challenge.token)
+        self._tidy()
+
+
+class ClusterLink:
+    """`link.Link` of a machine whose challenges the others answer too."""
+
+    def __init__(self, link: Link, told: Told, orders: Callable[[], bool]) -> None:
+        self._link = link
+        self._told = told
+        self._orders = orders
+
+    def present(self, challenge: Challenge) -> bool:
+        taken = self._link.present(challenge)
+        if taken and self._orders():
+            self._told.tell(challenge)
+        return taken
+
+    def retract(self, challenge: Challenge) -> None:
+        self._link.retract(challenge)
+        self._told.forget(challenge)
+
+    # As it is
+
+    def publish(self, several: Sequence[Served], *, new: bool) -> Taken:
+        return self._link.publish(several, new=new)
+
+    def report(self, name: str, status: CertificateStatus | None) -> None:
+        self._link.report(name, status)
+
+    def loaded(self) -> None:
+        self._link.loaded()
+
+    def idle(self) -> None:
+        self._link.idle()
+
+    def answer(self, ticket: int, value: dict[str, Any]) -> None:
+        self._link.answer(ticket, value)
+
+    def receive(self, timeout: float | None) -> list[Command]:
+        return self._link.receive(timeout)
+
+    def wake(self) -> None:
+        self._link.wake()
+
+
+class Answered:
+    """The challenges of other machines that this one answers. Used by one thread."""
+
+    def __init__(self, link: Link, now: Callable[[], float]) -> None:
+        self._link = link
+        self._now = now
+        self._answered: dict[str, Challenge] = {}
+        self._refused: set[str] = set()
+
+    def follow(self, found: Mapping[str, bytes | OSError]) -> None:
+        """Answer those that are there, and no others."""
+        for token in [one for one in self._answered if one not in found]:
+            self._link.retract(self._answered.pop(token))
+        self._refused &= found.keys()
+        for token, data in list(found.items())[:_MOST]:
+            if token in self._answered or token in self._refused:
+                continue
+            challenge = None if isinstance(data, OSError) else _read(token, data)
+            if challenge is None:
+                self._refused.add(token)
+                log.error("challenges/%s: not answered: %s", token, _why(data))
+                continue
+            if challenge.kind == "tls-alpn-01":
+                pair = tls_alpn.certificate(
+                    challenge.host, challenge.key_authorization, self._now()
+                )
+                challenge = replace(challenge, chain_pem=pair.chain_pem, key_pem=pair.key_pem)
+            self._answered[token] = challenge
+            if not self._link.present(challenge):
+                log.warning("%s: not all workers have taken its challenge yet", challenge.host)
+
+
+def _read(token: str, data: bytes) -> Challenge | None:
+    document = documents.read(data, _VERSION)
+    try:
+        return Challenge(
+            kind="tls-alpn-01" if document["kind"] == "tls-alpn-01" else "http-01",
+            host=str(document["host"]),
+            token=token,
+            key_authorization=str(document["key_authorization"]),
+        )
+    except KeyError:
+        return None
+
+
+def _why(data: bytes | OSError) -> str:
+    return str(data.strerror) if isinstance(data, OSError) else "it is no challenge that we know"

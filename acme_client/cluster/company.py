@@ -1,0 +1,171 @@
+"""The machines of the cluster: which are there, and the challenges that each answers for others.
+
+A thread of its own, because a CA that comes for a challenge cannot wait until thousands of
+certificates have been moved.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from ..link import Link
+from ..status import MemberStatus
+from ..storage import documents
+from ..storage.etcd.store import EtcdStore
+from ..storage.store import Changes
+from ..text import timestamp
+from .challenges import FOLDER as CHALLENGES
+from .challenges import Answered, ClusterLink, Told
+from .faults import Faults
+from .settings import VERSION, ClusterSettings
+
+log = logging.getLogger("treehouse.certifier")
+
+MEMBERS = "members"
+PART = "challenges and members"
+
+_LOOK_EVERY = 30.0
+_TELL_EVERY = 5.0
+PAUSES = (0.5, 1.0, 2.0, 5.0)
+# More machines than any cluster has: what else lies in that folder is not looked at.
+_MOST = 1000
+
+
+class Company:
+    """``orders``: whether this machine orders certificates; ``behind``: how many it has not taken
+    yet; ``told`` is called, by the thread, when there may be something new to tell."""
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        shared: EtcdStore,
+        link: Link,
+        faults: Faults,
+        orders: Callable[[], bool],
+        behind: Callable[[], int],
+        told: Callable[[], object],
+        now: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._shared = shared
+        self._faults = faults
+        self._orders = orders
+        self._behind = behind
+        self._tell = told
+        self._since = timestamp(now())
+        self._closing = threading.Event()
+        self._news = threading.Event()
+        self._by_node: dict[str, MemberStatus] = {}
+        self._seen = 0
+        self._put: object = None
+        self._answered = Answered(link, now)
+        self._told = Told(shared, self._not_at, lambda: not faults.text, self._news.set)
+        self.link: Link = ClusterLink(link, self._told, orders)
+
+    def start(self) -> None:
+        threading.Thread(target=self._keep, name="cluster-members", daemon=True).start()
+
+    def stir(self) -> None:
+        """Have what this machine says of itself told anew; any thread may."""
+        self._news.set()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._news.set()
+
+    def members(self) -> list[MemberStatus]:
+        found = self._by_node
+        return [found[one] for one in sorted(found)]
+
+    # In the thread
+
+    def _keep(self) -> None:
+        challenges: Changes | None = None
+        members: Changes | None = None
+        failures = 0
+        look_at = 0.0
+        while not self._closing.is_set():
+            try:
+                if challenges is None or members is None:
+                    challenges = self._shared.watch(CHALLENGES, self._news.set)
+                    members = self._shared.watch(MEMBERS, self._news.set)
+                due = time.monotonic() >= look_at
+                if challenges() or due:
+                    self._answer()
+                self._introduce(again=due)
+                if members() or due:
+                    self._meet()
+                while self._told.over:
+                    self._shared.delete(CHALLENGES, self._told.over.pop())
+                if due:
+                    look_at = time.monotonic() + _LOOK_EVERY
+                failures = 0
+                self._faults.ended(PART)
+            except OSError as error:
+                failures += 1
+                self._faults.begun(PART, error)
+                look_at = 0.0
+            except Exception:
+                failures += 1
+                log.exception("a fault in the certifier itself")
+            self._tell()
+            if failures:
+                self._closing.wait(PAUSES[min(failures, len(PAUSES)) - 1])
+            else:
+                self._news.wait(_TELL_EVERY)
+                self._news.clear()
+
+    def _answer(self) -> None:
+        found, revision = self._shared.load_alone(CHALLENGES)
+        if not self._orders():
+            self._answered.follow(found)
+        self._seen = revision
+
+    def _introduce(self, *, again: bool) -> None:
+        """Say that this machine is there, and how far it is."""
+        said = {
+            "node": self._settings.node,
+            "program": self._settings.version,
+            "since": self._since,
+            "orders": self._orders(),
+            "seen": self._seen,
+            "behind": self._behind(),
+            "session": self._shared.session(),
+        }
+        if said != self._put or again:
+            data = documents.write(said, VERSION)
+            self._shared.put_while_here(MEMBERS, self._settings.node, data)
+            self._put = said
+
+    def _meet(self) -> None:
+        found, _revision = self._shared.load_alone(MEMBERS)
+        members: dict[str, MemberStatus] = {}
+        for node, data in list(found.items())[:_MOST]:
+            if not isinstance(data, OSError):
+                said = documents.read(data, VERSION)
+                members[node] = {
+                    "node": node,
+                    "version": str(said.get("program", "")),
+                    "since": str(said["since"]) if said.get("since") else None,
+                    "orders": said.get("orders") is True,
+                    "seen": _whole(said.get("seen")),
+                    "behind": _whole(said.get("behind")),
+                }
+        with self._told.changed:
+            self._by_node = members
+            self._told.changed.notify_all()
+
+    def _not_at(self, revision: int) -> list[str]:
+        """Name the other members that have not come to a revision."""
+        return [
+            one["node"]
+            for one in self._by_node.values()
+            if one["node"] != self._settings.node and one["seen"] < revision
+        ]
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -1,0 +1,334 @@
+"""This machine in its cluster: who orders certificates, and what moves between disk and engine.
+
+One machine orders certificates. It claims that in the engine, and the claim stays its own until a
+person gives it back: so nothing has to be decided when the engine or a machine is away. What the
+engine was seen to say last is on the local disk too: the machine that orders goes on ordering
+without the engine, and no other begins.
+
+Nothing here is in a request's way, and nothing runs in the thread whose silence is taken for a
+hang: one thread moves certificates, and `company` has another one. Every fault of the engine ends
+in a pause and another try; what is served goes on being served.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from ..link import Link
+from ..status import ClusterStatus
+from ..storage import documents
+from ..storage.etcd.sealing import SecretFault
+from ..storage.etcd.store import EtcdStore
+from ..storage.store import Changes, Fenced, Lock, Store
+from .company import PAUSES, Company
+from .faults import Faults
+from .replica import FOLDER as CERTIFICATES
+from .replica import Replica
+from .settings import VERSION, ClusterSettings
+
+log = logging.getLogger("treehouse.certifier")
+
+# What is claimed, and the folder of what is known of the cluster, here and in the engine.
+OWN = "cluster"
+ORDERER = "cluster/orderer"
+NOBODY = "-"  # it was given back by a person, and a person gives it to another machine
+FORMAT, FORMAT_FILE = "cluster/format", "format.json"
+KNOWN, _KNOWN_FILE = "cluster", "cluster.json"
+PART = "certificates"
+
+# Everything is looked at this often, whether or not the engine has told of a change.
+_LOOK_EVERY = 30.0
+# A node that orders waits for so long to learn what the engine has, before it orders anything.
+_LEARNS_WITHIN = 20.0
+
+
+class Node:
+    """``wanted``: the names that each certificate is wanted for, by its name; ``tell`` takes the
+    status whenever it has changed, and is called by any thread."""
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        local: Store,
+        link: Link,
+        wanted: Mapping[str, tuple[str, ...]],
+        tell: Callable[[ClusterStatus], object],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._local = local
+        self._tell_status = tell
+        self._begun = time.monotonic()
+        self._closing = threading.Event()
+        self._telling = threading.Lock()
+        self._told: ClusterStatus | None = None
+        self._look: Callable[[], object] = lambda: None
+        self._faults = Faults(settings.name, settings.fault)
+        self._known_orderer = self._recalled()
+        self._claim: Lock | None = None
+        self._learnt = threading.Event()  # what the engine has, or that it cannot be asked
+        self._reached = threading.Event()
+        self._stir = threading.Event()
+        self._lock = threading.Lock()
+        self._to_offer: set[str] = set()
+        self._to_take: set[str] = set()
+        self._replica: Replica | None = None
+        self._company: Company | None = None
+        self._shared: EtcdStore | None = None
+        self.link: Link = link
+        """The link by which challenges are answered on every machine."""
+        if settings.fault:
+            return
+        try:
+            self._shared = settings.store()
+        except SecretFault as why:
+            self._faults.last(f"cluster.secret_file: {why}")
+            return
+        self._replica = Replica(self._shared, local, wanted, now)
+        self._company = Company(
+            settings, self._shared, link, self._faults, self.orders, self._behind, self._tell, now
+        )  # fmt: skip
+        self.link = self._company.link
+
+    # For the agent
+
+    def start(self, look: Callable[[], object]) -> None:
+        """Begin. ``look``: have the local store looked at; called by any thread."""
+        self._look = look
+        if self._company is None:
+            log.error("cluster %s: %s; what is on the disk is served", self._name, self._fault)
+            self._learnt.set()
+            self._tell()
+            return
+        self._company.start()
+        work = threading.Thread(target=self._work, name="cluster-certificates", daemon=True)
+        work.start()
+
+    def orders(self) -> bool:
+        return not self.refusal()
+
+    def refusal(self) -> str:
+        """Say why this node orders no certificates; empty where it does."""
+        if not self._settings.order:
+            who = self._known_orderer or "another machine of the cluster"
+            return f"this node orders no certificates (cluster.order: false); {who} does"
+        if self._known_orderer is None:
+            if self._reached.is_set():
+                return (
+                    "no machine of the cluster orders certificates; "
+                    "to have this one do it: treehouse-proxy cluster join --take-over"
+                )
+            return "the cluster has not been reached yet, and may have certificates already"
+        if self._known_orderer != self._settings.node:
+            return (
+                f"{self._known_orderer} orders the certificates of this cluster; "
+                "to have this node do it: treehouse-proxy cluster join --take-over"
+            )
+        if not self._learnt.is_set() and time.monotonic() < self._begun + _LEARNS_WITHIN:
+            return "what the cluster has is being read"
+        return ""
+
+    def changed(self, names: Iterable[str]) -> None:
+        """Certificates on the local disk may have changed; called by any thread."""
+        with self._lock:
+            self._to_offer.update(names)
+        self._stir.set()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._stir.set()
+        if self._company is not None:
+            self._company.close()
+        if self._shared is not None:
+            self._shared.close()
+
+    # In the thread
+
+    def _work(self) -> None:
+        shared, replica = self._of_the_engine()
+        changes: Changes | None = None
+        due = False
+        failures = 0
+        while not self._closing.is_set():
+            try:
+                if changes is None:
+                    changes = shared.watch(CERTIFICATES, self._stir.set)
+                    shared.watch_claims(self._stir.set)
+                    shared.watch(OWN, self._stir.set)
+                    self._begin(shared, replica)
+                else:
+                    with self._lock:
+                        self._to_take |= changes()
+                        if due:
+                            self._to_take |= replica.refused_folders()
+                    self._demand_format(shared)
+                    self._confirm(shared)
+                    self._move(replica)
+                failures = 0
+                if self._faults.ended(PART):
+                    self._look()
+            except Fenced:
+                log.error(
+                    "cluster %s: another machine has been made the one that orders", self._name
+                )
+                self._claim = None
+            except OSError as error:
+                failures += 1
+                self._missed(error)
+            except Exception:
+                failures += 1
+                log.exception("a fault in the certifier itself")
+            if failures:
+                self._closing.wait(PAUSES[min(failures, len(PAUSES)) - 1])
+            else:
+                due = not self._stir.wait(_LOOK_EVERY)
+                self._stir.clear()
+
+    def _begin(self, shared: EtcdStore, replica: Replica) -> None:
+        """Learn what the engine has; then it is known who orders, and from when on."""
+        self._demand_format(shared)
+        self._confirm(shared)
+        replica.take_all(orders=self._claim is not None)
+        self._learnt.set()
+        log.info(
+            "cluster %s: reached; this node is %s, and %s orders certificates",
+            self._name,
+            self._settings.node,
+            "it" if self._claim is not None else self._known_orderer or "nobody",
+        )
+        self._look()
+        with self._lock:
+            self._to_offer.update(replica.wanted)
+        self._move(replica)
+
+    def _demand_format(self, shared: EtcdStore) -> None:
+        """See that what lies in the engine is for this version of the program, and that our secret
+        opens it. Raises OSError."""
+        data = shared.load(FORMAT).get(FORMAT_FILE, b"")
+        later = documents.newer(data, VERSION) if data else None
+        if later is not None:
+            raise OSError(
+                f"the cluster is used by a newer version of this program (format {later}); "
+                "this one takes nothing and gives nothing"
+            )
+        if not data and self._settings.order:
+            shared.store(FORMAT, {FORMAT_FILE: documents.write({}, VERSION)})
+
+    def _confirm(self, shared: EtcdStore) -> None:
+        """See who orders; claim it where nobody does and this node is to."""
+        claim: Lock | None = None
+        orderer: str | None
+        if self._settings.order:
+            claim, orderer = shared.claim(ORDERER, self._settings.node)
+        else:
+            orderer = shared.owner(ORDERER)
+            if orderer == self._settings.node:  # from when it was to order: it gives that back
+                claim, orderer = shared.claim(ORDERER, orderer)
+                if claim is not None:
+                    claim.release()
+                claim, orderer = None, None
+        if orderer == NOBODY:
+            orderer = None
+        self._claim = claim
+        self._reached.set()
+        if orderer != self._known_orderer:
+            if self._settings.order and orderer is not None and claim is None:
+                log.warning(
+                    "cluster %s: %s orders certificates; this node, which has order: true as well, "
+                    "takes them",
+                    self._name,
+                    orderer,
+                )
+            self._known_orderer = orderer
+            self._recall(orderer)
+            self._look()
+
+    def _move(self, replica: Replica) -> None:
+        with self._lock:
+            to_take, self._to_take = self._to_take, set()
+            to_offer, self._to_offer = self._to_offer, set()
+        taken = False
+        claim = self._claim
+        try:
+            while to_take and claim is None and not self._closing.is_set():
+                taken |= replica.take(next(iter(to_take)), orders=False)
+                to_take.pop()
+            while to_take and claim is not None and not self._closing.is_set():
+                name = replica.differs(next(iter(to_take)))
+                to_take.pop()
+                if name is not None:
+                    to_offer.add(name)
+            while to_offer and claim is not None and not self._closing.is_set():
+                replica.offer(next(iter(to_offer)), claim)
+                to_offer.pop()
+        finally:
+            with self._lock:
+                self._to_take |= to_take
+                if claim is not None:
+                    self._to_offer |= to_offer
+            if taken:
+                self._look()
+                if self._company is not None:
+                    self._company.stir()
+
+    # Others
+
+    @property
+    def _name(self) -> str:
+        return self._settings.name
+
+    @property
+    def _fault(self) -> str:
+        return self._faults.text
+
+    def _behind(self) -> int:
+        return len(self._to_take)
+
+    def _of_the_engine(self) -> tuple[EtcdStore, Replica]:
+        if self._shared is None or self._replica is None:
+            raise ValueError("there is no engine to ask")
+        return self._shared, self._replica
+
+    def _missed(self, error: OSError) -> None:
+        self._faults.begun(PART, error)
+        if not self._learnt.is_set():
+            self._learnt.set()
+            self._look()
+
+    def _recalled(self) -> str | None:
+        """Who ordered, when the engine was asked last."""
+        try:
+            data = self._local.load(KNOWN).get(_KNOWN_FILE, b"")
+        except OSError:
+            return None
+        known = documents.read(data, VERSION)
+        orderer = known.get("orderer")
+        same = known.get("cluster") == self._name and known.get("node") == self._settings.node
+        return orderer if same and isinstance(orderer, str) else None
+
+    def _recall(self, orderer: str | None) -> None:
+        document = {"cluster": self._name, "node": self._settings.node, "orderer": orderer}
+        try:
+            self._local.store(KNOWN, {_KNOWN_FILE: documents.write(document, VERSION)})
+        except OSError as error:
+            log.warning("who orders cannot be written down: %s", error.strerror or error)
+
+    def _tell(self) -> None:
+        status: ClusterStatus = {
+            "name": self._name,
+            "node": self._settings.node,
+            "orders": self.orders(),
+            "orderer": self._known_orderer,
+            "connected": not self._fault,
+            "fault": self._fault or None,
+            "refused": dict(self._replica.refused) if self._replica is not None else {},
+            "behind": self._behind(),
+            "members": [] if self._company is None else self._company.members(),
+        }
+        with self._telling:
+            if status != self._told:
+                self._told = status
+                self._tell_status(status)

@@ -1,0 +1,201 @@
+"""``cluster``: machines that share their certificates by etcd."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..config.load import ConfigurationFaults, Options, cluster_secret_file, load
+from ..config.model import Config
+from ..exit_status import FAILED, OK, USAGE
+from .asking import complain
+from .options import PATH, server_options
+
+if TYPE_CHECKING:
+    from acme_client.cluster.settings import ClusterSettings
+    from acme_client.storage.etcd.store import EtcdStore
+
+_SECRET_FILE = Path("/etc/treehouse-proxy/cluster.key")
+
+
+@click.group()
+def cluster() -> None:
+    """Machines that share their certificates by etcd.
+
+    \b
+    sudo treehouse-proxy cluster check
+    """
+
+
+@cluster.command()
+@click.argument("file", type=PATH, required=False)
+@click.option("--group", default="65534", metavar="GROUP|GID", help="Who may read it; nogroup.")
+@server_options
+def init(file: Path | None, group: str, config: Path | None, state: Path | None) -> None:
+    """Make the cluster's secret, in FILE or where the configuration has it. Once, on one machine.
+
+    \b
+    sudo treehouse-proxy cluster init
+    """
+    from acme_client.storage.etcd.sealing import new_secret
+
+    from ..config.checks.accounts import find_group
+    from ..config.syntax.faults import Wrong
+
+    try:
+        target = file or cluster_secret_file(config) or _SECRET_FILE
+        gid = find_group(group)
+    except ConfigurationFaults as faults:
+        complain(str(faults), USAGE)
+    except Wrong as wrong:
+        complain(f"--group: {wrong.what}", USAGE)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(target, flags, 0o640)
+    except FileExistsError:
+        complain(
+            f"{target} is there already: another one would open nothing of what the cluster has",
+            FAILED,
+        )
+    except OSError as error:
+        complain(f"{target} cannot be made: {error.strerror}", FAILED)
+    with os.fdopen(fd, "w") as out:
+        if os.geteuid() == 0:
+            os.fchown(fd, 0, gid)
+        os.fchmod(fd, 0o640)
+        out.write(new_secret() + "\n")
+        out.flush()
+        os.fsync(fd)
+    click.echo(f"made {target}: copy it to every machine of the cluster, and show it to nobody")
+
+
+@cluster.command()
+@server_options
+def check(config: Path | None, state: Path | None) -> None:
+    """Say how the engine is, as this machine sees it; change nothing.
+
+    \b
+    sudo treehouse-proxy cluster check
+    """
+    from ..certifier.cluster import settings
+    from ..doctor import findings
+    from ..doctor.probes import cluster as probe
+    from ..doctor.rules import cluster as rules
+
+    here = _configured(config, state)
+    if here.cluster is None:
+        complain("the configuration has no cluster", USAGE)
+    found = list(rules.findings(probe.look(settings(here.cluster))))
+    for line in findings.lines(found):
+        click.echo(line)
+    sys.exit(FAILED if any(one.sign == "wrong" for one in found) else OK)
+
+
+@cluster.command()
+@click.option("--take-over", is_flag=True, help="Have this machine order from now on.")
+@server_options
+def join(take_over: bool, config: Path | None, state: Path | None) -> None:
+    """Say what this machine is in the cluster, or have it be the one that orders certificates.
+
+    A machine joins by being started with cluster in its configuration. Take over when the machine
+    that ordered before is gone or has left.
+
+    \b
+    sudo treehouse-proxy cluster join --take-over
+    """
+    from acme_client.cluster.node import NOBODY, ORDERER
+
+    here = _configured(config, state)
+    if take_over and here.cluster is not None and not here.cluster.order:
+        complain("cluster.order is false here: this machine is to order nothing", USAGE)
+    with _store(here) as (wanted, store):
+        orderer = store.owner(ORDERER)
+        if take_over and orderer != wanted.node:
+            store.give(ORDERER, wanted.node)
+            click.echo(f"{wanted.node} orders the certificates of {wanted.name} from now on")
+            if orderer not in (None, NOBODY):
+                click.echo(f"{orderer} takes them, as soon as it hears of it")
+            return
+        who = "nobody yet" if orderer in (None, NOBODY) else orderer
+        who = "this machine" if orderer == wanted.node else who
+        click.echo(f"{wanted.name}: this machine is {wanted.node}; who orders: {who}")
+
+
+@cluster.command()
+@server_options
+def leave(config: Path | None, state: Path | None) -> None:
+    """Give back what this machine does for the others, before cluster is taken out here.
+
+    \b
+    sudo treehouse-proxy cluster leave
+    """
+    from acme_client.cluster.node import NOBODY, ORDERER
+
+    here = _configured(config, state)
+    with _store(here) as (wanted, store):
+        if store.owner(ORDERER) == wanted.node:
+            store.give(ORDERER, NOBODY)
+            click.echo(
+                f"nobody orders certificates for {wanted.name} now; on another machine: "
+                "treehouse-proxy cluster join --take-over"
+            )
+        click.echo(
+            f"take cluster out of the configuration, and reload. {here.state} has all certificates "
+            "of this machine's sites; it orders for itself then, as another customer of the CA: "
+            "names that other machines serve too are ordered twice"
+        )
+
+
+@cluster.command()
+@server_options
+def rekey(config: Path | None, state: Path | None) -> None:
+    """Seal everything anew with the first secret of the file.
+
+    First put a new line before the old one in the file on every machine, and reload there. Then
+    this command; then take the old line out, and reload again.
+
+    \b
+    sudo treehouse-proxy cluster rekey
+    """
+    here = _configured(config, state)
+    with _store(here) as (wanted, store):
+        done, closed = store.seal_anew()
+    click.echo(f"{done} documents of {wanted.name} are sealed with the first secret")
+    for key in closed:
+        click.echo(f"{key}: cannot be opened, and stays as it is", err=True)
+    sys.exit(FAILED if closed else OK)
+
+
+@contextlib.contextmanager
+def _store(here: Config) -> Iterator[tuple[ClusterSettings, EtcdStore]]:
+    """Open what the machines share; a fault of it ends the command."""
+    from ..certifier.cluster import settings
+
+    if here.cluster is None:
+        complain("the configuration has no cluster", USAGE)
+    wanted = settings(here.cluster)
+    if wanted.fault:
+        complain(wanted.fault, FAILED)
+    try:
+        store = wanted.store()
+    except ValueError as why:
+        complain(f"cluster.secret_file: {why}", FAILED)
+    try:
+        yield wanted, store
+    except OSError as error:
+        complain(f"etcd: {error.strerror or error}", FAILED)
+    finally:
+        store.close()
+
+
+def _configured(config: Path | None, state: Path | None) -> Config:
+    try:
+        return load(Options(config=config, state=state), now_uid=os.geteuid())
+    except ConfigurationFaults as faults:
+        complain(str(faults), USAGE)

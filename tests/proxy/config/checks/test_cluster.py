@@ -1,0 +1,82 @@
+"""Slips in what ``cluster`` says: each is told with its place and a way out."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.config.load import ConfigurationFaults, Options, load
+from proxy.config.model import Config
+
+SOUND = "name: shop, node: web-1, etcd: ['https://192.0.2.1:2379'], secret_file: secret"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where the user that a server becomes may look."""
+    made = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
+    made.chmod(0o755)
+    (made / "site").mkdir()
+    for name in ("secret", "password", "pem"):
+        (made / name).write_text("ab" * 32 + "\n")
+    yield made
+    shutil.rmtree(made)
+
+
+def read(folder: Path, cluster: str, more: str = "") -> Config:
+    (folder / "c.yaml").write_text(
+        f"state: {folder}/state\ncluster: {{{cluster}}}\n"
+        f"sites:\n- {{names: [a.example.org], root: site{more}}}\n"
+    )
+    return load(Options(config=folder / "c.yaml"), now_uid=0)
+
+
+def test_a_cluster_is_read(folder: Path) -> None:
+    cluster = read(folder, f"{SOUND}, order: false").cluster
+    assert cluster is not None
+    assert (cluster.name, cluster.called, cluster.order) == ("shop", "web-1", False)
+    assert cluster.etcd == ("https://192.0.2.1:2379",)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "said"),
+    [
+        ("name: shop, etcd: ['https://h:1']", ("cluster", "secret_file")),
+        ("name: Shop!, etcd: ['https://h:1'], secret_file: secret", ("no name of a cluster",)),
+        ("name: shop, etcd: [], secret_file: secret", ("no member of etcd is named",)),
+        ("name: shop, etcd: [h], secret_file: secret", ("is no address of etcd", "https://")),
+        ("name: shop, etcd: ['https://u:p@h:1'], secret_file: secret", ("more than scheme",)),
+        ("name: shop, etcd: ['https://h:1/v3'], secret_file: secret", ("has a path",)),
+        ("name: shop, etcd: ['https://h:1'], secret_file: none", ("secret_file", "none")),
+        (f"{SOUND}, user: u", ("it needs password_file beside it",)),
+        (f"{SOUND}, cert_file: pem", ("it needs key_file beside it",)),
+        (f"{SOUND}, password: p", ("here that is password_file: FILE",)),
+        (f"{SOUND}, role: follower", ("here that is order: false",)),
+        (
+            "name: shop, etcd: ['http://192.0.2.1:1'], secret_file: secret, user: u, password_file: pem",
+            ("the password would cross the network in clear",),
+        ),
+        (
+            "name: shop, etcd: ['http://h:1'], secret_file: secret, ca_file: pem",
+            ("etcd is not asked by TLS",),
+        ),
+        (
+            "name: shop, etcd: ['http://h:1', 'https://i:1'], secret_file: secret",
+            ("some members are asked by TLS and others are not",),
+        ),
+    ],
+)
+def test_each_slip_is_told(folder: Path, cluster: str, said: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigurationFaults) as told:
+        read(folder, cluster)
+    for words in said:
+        assert words in str(told.value)
+
+
+def test_names_on_demand_are_refused_beside_it(folder: Path) -> None:
+    with pytest.raises(ConfigurationFaults, match="cannot be shared by a cluster yet"):
+        read(folder, SOUND, ", on_demand: {patterns: ['*.a.example.org']}")
