@@ -128,6 +128,7 @@ class Agent:
         self._link = link
         self._store = store
         self._now = now
+        self._without_work = cluster is None and not (settings.wanted or settings.on_demand)
         self._stopping = threading.Event()
         self._repository = CertificateRepository(store)
         self._cluster = cluster
@@ -185,6 +186,8 @@ class Agent:
                     cleaned = True
                     self._executors.store(self._tidy)
                     self._executors.ask("DNS", self._records.clear)  # servers may take their time
+                elif cleaned and self._has_nothing_to_do():
+                    self._link.idle()
                 for command in self._link.receive(self._rest()):
                     self._receive(command)
         finally:
@@ -194,6 +197,10 @@ class Agent:
             self._executors.close()
             self._checks.close()
         self._finish()
+
+    def _has_nothing_to_do(self) -> bool:
+        """Whether no certificate is this process's business, and all that was asked is done."""
+        return self._without_work and self._events.empty() and not self._executors.busy
 
     def _finish(self) -> None:
         """Attempts notice that the program ends; the mailbox must be read meanwhile."""
@@ -227,6 +234,8 @@ class Agent:
         """Seconds until something is to be done."""
         if not self._events.empty():
             return 0.0
+        if self._without_work and self._executors.busy:
+            return _MEANWHILE
         now = self._now()
         moments = [self._scheduler.next_moment(), self._look_at if self._scheduler.loaded else None]
         until = min((one for one in moments if one is not None), default=now + LOOK_EVERY)

@@ -72,7 +72,7 @@ from ..transport import openssl
 from ..transport.clock import TICK, Clock
 from ..transport.deadlines import Deadlines
 from .acceptor import Acceptor
-from .access_log import AccessLog
+from .access_log import AccessLog, new_access_log
 from .admin.link import AdminLink
 from .context import WorkerContext
 from .credentials import Credentials
@@ -233,7 +233,7 @@ class Worker:
         form = access_format(init.config.log.format, init.access_log)
         sites = {one.names[0]: one.log for one in init.config.sites if one.log != SiteLog()}
         traces = init.spans is not None
-        return AccessLog(self._log_file, form, self._loop, sites, traces=traces)
+        return new_access_log(self._log_file, form, self._loop, sites, traces=traces)
 
     async def live(self) -> None:
         logs.tell_warnings(self._title, self._warned)
