@@ -62,6 +62,7 @@ from .tasks import (
     LookAround,
     NamesNotSaved,
     NamesRemembered,
+    PeersChanged,
     Report,
     RollAccountKeys,
     Run,
@@ -151,7 +152,9 @@ class Agent:
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
         self._scheduler = (
-            Scheduler(settings) if cluster is None else Scheduler(settings, refusal=cluster.refusal)
+            Scheduler(settings)
+            if cluster is None
+            else Scheduler(settings, cluster.peers, cluster.refusal)
         )
         self._batches = Batches(self._keeper, self._executors, self._stopping, self._happened)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -173,7 +176,9 @@ class Agent:
             self._executors.store(self._recall_names)
         self._perform(self._scheduler.start(self._now()))
         if self._cluster is not None:
-            self._cluster.start(lambda: self._happened(LookAround()))
+            self._cluster.start(
+                lambda: self._happened(LookAround()), lambda: self._happened(PeersChanged())
+            )
         self._look_at = self._now() + LOOK_EVERY
         cleaned = False
         try:
