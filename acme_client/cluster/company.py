@@ -36,7 +36,8 @@ _MOST = 1000
 
 class Company:
     """``orders``: whether this machine orders certificates; ``behind``: how many it has not taken
-    yet; ``met`` is called when machines have come or gone, ``told``, by the thread, when there may be something new to tell."""
+    yet; ``met`` is called when machines have come or gone, ``told`` when there may be something new
+    to tell, both by the thread."""
 
     def __init__(
         self,

@@ -46,8 +46,8 @@ PART = "certificates"
 
 # Everything is looked at this often, whether or not the engine has told of a change.
 _LOOK_EVERY = 30.0
-# The claim of a machine that is gone is taken after so many seconds, or so much of the shortest life:
-# a restart is over by then.
+# The claim of a machine that is gone is taken after so many seconds, or so much of the shortest
+# life: a restart is over by then.
 _TAKES_OVER_AFTER = 30.0
 _TAKES_OVER_PART = 1 / 30
 # A node that orders waits for so long to learn what the engine has, before it orders anything.
@@ -259,10 +259,11 @@ class Node:
         self._reached.set()
         if orderer != self._known_orderer:
             if self._settings.order and orderer is not None and claim is None:
-                log.warning(
-                    "cluster %s: %s orders certificates; this node, which has order: true as well, "
-                    "takes them",
+                log.info(
+                    "cluster %s: %s orders certificates; this node takes them, and orders when %s "
+                    "is gone",
                     self._name,
+                    orderer,
                     orderer,
                 )
             self._known_orderer = orderer
