@@ -36,8 +36,8 @@ _MOST = 1000
 
 class Company:
     """``orders``: whether this machine orders certificates; ``behind``: how many it has not taken
-    yet; ``met`` is called when machines have come or gone, ``told`` when there may be something new
-    to tell, both by the thread."""
+    yet; ``met`` is called when machines have come, have gone, or cannot be heard of, and ``told``
+    when there may be something new to tell, both by the thread."""
 
     def __init__(
         self,
@@ -106,10 +106,13 @@ class Company:
                 if due:
                     look_at = time.monotonic() + _LOOK_EVERY
                 failures = 0
-                self._faults.ended(PART)
+                if self._faults.ended(PART):
+                    self._met()
             except OSError as error:
                 failures += 1
                 self._faults.begun(PART, error)
+                if failures == 1:
+                    self._met()
                 look_at = 0.0
             except Exception:
                 failures += 1

@@ -188,6 +188,7 @@ class Node:
                 if self._faults.ended(PART):
                     self._look()
                 self._see_peers()
+                self._tell()
             except Fenced:
                 log.error(
                     "cluster %s: another machine has been made the one that orders", self._name
