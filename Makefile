@@ -65,6 +65,10 @@ bench: $(READY_DEV) compiled packages accelerated ## side by side with nginx, HA
 scale: $(READY_DEV) compiled packages accelerated ## 1 to 10,000 sites beside nginx and Caddy; QUICK=1 ends in three minutes
 	$(BIN)/python -m benchmarks.scale $(if $(QUICK),--quick)
 
+.PHONY: bench-pythons
+bench-pythons: $(READY_DEV) packages ## each Python and OpenSSL at hand: CPU, memory, start; QUICK=1 takes two rounds
+	PYTHONPATH=.:tests $(BIN)/python -m benchmarks.pythons $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
 .PHONY: floods
 floods: $(READY_DEV) ## how long ordinary requests take while others flood; half a minute
 	$(BIN)/python -m benchmarks.floods

@@ -290,6 +290,11 @@ class Link(Protocol):
         """Report that all certificates found on disk have been published; called once per start."""
         ...
 
+    def idle(self) -> None:
+        """Report that nothing is left to do, and that nothing will be until a command comes. Said
+        again each time that this is noticed."""
+        ...
+
     def answer(self, ticket: int, value: dict[str, Any]) -> None: ...
 
     def receive(self, timeout: float | None) -> list[Command]:

@@ -31,6 +31,7 @@ HERE = Path(__file__).resolve().parent
 WORK = HERE / ".work"
 SERVER_CORE, LOAD_CORE = "0", "1"
 IDLE = 2000
+WAKING = 200
 
 
 def main() -> int:
@@ -39,7 +40,7 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)  # what was started is stopped then, too
     WORK.mkdir(exist_ok=True)
     load.offer_one_cipher(WORK)
-    place = _prepare()
+    place = prepare()
     rounds = wanted.rounds or (1 if wanted.quick else 5)
     seconds = wanted.seconds or (1 if wanted.quick else 3)
     chosen = [one for one in PEERS if not wanted.peers or one.name in wanted.peers]
@@ -54,7 +55,7 @@ def main() -> int:
         peers.php_fpm(place.work), LOAD_CORE, place.work / "fpm.log", place.work
     )
     try:
-        _await_port(peers.BACKEND_PORT)
+        await_port(peers.BACKEND_PORT)
         for number in range(rounds):
             for peer in chosen:
                 print(f"round {number + 1} of {rounds}: {peer.name}", flush=True)
@@ -83,7 +84,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _prepare() -> Place:
+def prepare() -> Place:
     os.chmod(WORK, 0o755)
     root = WORK / "files"
     scenarios.make_files(root, WORK / "backend" / "files")
@@ -169,19 +170,11 @@ def _round(
         rest = processes.pss_kib(pid)
         note("MiB of memory (PSS) at rest, two workers", rest / 1024)
         count = IDLE // 4 if wanted.quick else IDLE
-        held = load.idle_connections(WORK / "ca.pem", peer, count)
-        note("KiB of memory per idle TLS connection", (processes.pss_kib(pid) - rest) / count)
-        for sock in held:
-            sock.close()
+        note("KiB of memory per idle TLS connection", _idle(peer, pid, count))
     if peer.http2:
         with _running(peer, place, 2, f"{SERVER_CORE},{LOAD_CORE}") as (pid, _):
             time.sleep(0.5)
-            rest = processes.pss_kib(pid)
-            held = load.idle_connections(WORK / "ca.pem", peer, count, http2=True)
-            grown = (processes.pss_kib(pid) - rest) / count
-            note("KiB of memory per idle HTTP/2 connection", grown)
-            for sock in held:
-                sock.close()
+            note("KiB of memory per idle HTTP/2 connection", _idle(peer, pid, count, http2=True))
     with _running(peer, place, 2, f"{SERVER_CORE},{LOAD_CORE}") as (pid, _):
         for scenario in scenarios.SCENARIOS:
             if scenario.name.endswith(" 10 KiB") and scenario.asked_of(peer):
@@ -190,6 +183,18 @@ def _round(
                 figures = results.setdefault(name, {}).setdefault(peer.name, Figures())
                 _measure(peer, place, scenario, pid, seconds, figures, f"{SERVER_CORE},{LOAD_CORE}")
         note("MiB of memory (PSS) after load, two workers", processes.pss_kib(pid) / 1024)
+
+
+def _idle(peer: Peer, pid: int, count: int, http2: bool = False) -> float:
+    """KiB of memory that each of ``count`` idle connections takes. What the first ones take is the
+    workers' waking up, which has no part in it: pages that were shared so far are written to."""
+    held = load.idle_connections(WORK / "ca.pem", peer, WAKING, http2)
+    before = processes.pss_kib(pid)
+    held += load.idle_connections(WORK / "ca.pem", peer, count, http2)
+    grown = processes.pss_kib(pid) - before
+    for sock in held:
+        sock.close()
+    return grown / count
 
 
 def _measure(
@@ -254,7 +259,7 @@ def _during_downloads(peer: Peer, place: Place, seconds: int, streams: int = 0) 
     return done.p99
 
 
-def _await_port(port: int) -> None:
+def await_port(port: int) -> None:
     for _ in range(500):
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

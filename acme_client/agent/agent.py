@@ -10,6 +10,7 @@ longer.
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import random
@@ -129,6 +130,7 @@ class Agent:
         self._link = link
         self._store = store
         self._now = now
+        self._without_work = cluster is None and not (settings.wanted or settings.on_demand)
         self._stopping = threading.Event()
         self._repository = CertificateRepository(store)
         self._cluster = cluster
@@ -174,6 +176,7 @@ class Agent:
         self._executors.store(self._challenges.clear)
         if self._settings.on_demand:
             self._executors.store(self._recall_names)
+        gc.disable()  # what is loaded stays, and looking through it for garbage takes as long again
         self._perform(self._scheduler.start(self._now()))
         if self._cluster is not None:
             self._cluster.start(
@@ -190,6 +193,8 @@ class Agent:
                     cleaned = True
                     self._executors.store(self._tidy)
                     self._executors.ask("DNS", self._records.clear)  # servers may take their time
+                elif cleaned and self._has_nothing_to_do():
+                    self._link.idle()
                 for command in self._link.receive(self._rest()):
                     self._receive(command)
         finally:
@@ -199,6 +204,10 @@ class Agent:
             self._executors.close()
             self._checks.close()
         self._finish()
+
+    def _has_nothing_to_do(self) -> bool:
+        """Whether no certificate is this process's business, and all that was asked is done."""
+        return self._without_work and self._events.empty() and not self._executors.busy
 
     def _finish(self) -> None:
         """Attempts notice that the program ends; the mailbox must be read meanwhile."""
@@ -232,6 +241,8 @@ class Agent:
         """Seconds until something is to be done."""
         if not self._events.empty():
             return 0.0
+        if self._without_work and self._executors.busy:
+            return _MEANWHILE
         now = self._now()
         moments = [self._scheduler.next_moment(), self._look_at if self._scheduler.loaded else None]
         until = min((one for one in moments if one is not None), default=now + LOOK_EVERY)
@@ -258,6 +269,8 @@ class Agent:
             case Answer(ticket, value):
                 self._answer(ticket, dict(value))
             case AllLoaded():
+                gc.freeze()
+                gc.enable()
                 self._link.loaded()
                 self._tell_of_many()
                 self._look_at = self._now() + LOOK_EVERY

@@ -63,6 +63,11 @@ class Executors:
         finally:
             del self._begun[begun]
 
+    @property
+    def busy(self) -> bool:
+        """Whether any work is under way, or waits for a thread."""
+        return bool(self._under_way)
+
     def longest(self) -> float:
         """Age in seconds of the longest-running task."""
         now = self._now()

@@ -115,6 +115,9 @@ class ClusterLink:
     def loaded(self) -> None:
         self._link.loaded()
 
+    def idle(self) -> None:
+        self._link.idle()
+
     def answer(self, ticket: int, value: dict[str, Any]) -> None:
         self._link.answer(ticket, value)
 

@@ -30,6 +30,7 @@ from ..ipc.messages import (
     ChallengeFacts,
     Done,
     FromCertifier,
+    Idle,
     Loaded,
     NotTaken,
     PackedCertificate,
@@ -113,6 +114,9 @@ class ChannelLink:
 
     def loaded(self) -> None:
         self._send(Loaded())
+
+    def idle(self) -> None:
+        self._send(Idle())
 
     def answer(self, ticket: int, value: dict[str, Any]) -> None:
         self._send(CertifierAnswer(ticket, value))

@@ -42,6 +42,12 @@ def has_any(config: Config) -> bool:
     return any(not one.certificates or one.on_demand for one in config.sites)
 
 
+def may_rest(config: Config) -> bool:
+    """Whether no certifier has to run where nobody asks it anything: every site brings its
+    certificates, and no other machine counts on this one."""
+    return config.cluster is None and not has_any(config)
+
+
 def needs(config: Config) -> object:
     """All that `settings` is made from, except the content of files. As long as it is equal, no
     other certifier is needed."""

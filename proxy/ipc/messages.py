@@ -343,6 +343,11 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Idle:
+    """The certifier has nothing to do until it is asked something, and may be ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class CertifierAnswer:
     ticket: int
     value: dict[str, object]
@@ -394,6 +399,7 @@ class ReportCluster:
 FromCertifier = (
     Alive
     | Loaded
+    | Idle
     | CertifierAnswer
     | Publish
     | Present

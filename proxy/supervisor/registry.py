@@ -178,10 +178,10 @@ class Registry:
             if status["source"] != "file" and name not in self._reported:
                 self.forget(name)
 
-    def certifier_ended(self) -> None:
-        """Its challenges ended with it."""
+    def certifier_ended(self, *, rests: bool = False) -> None:
+        """Its challenges ended with it. ``rests``: what it has reported is still so."""
         self._reported.clear()
-        self._complete = False
+        self._complete = self._complete and rests
         for key in list(self._challenges):
             self._drop_challenge(key)
 

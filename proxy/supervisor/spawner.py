@@ -72,6 +72,7 @@ class Spawner:
         self.drained: set[str] = set()
         self._backoff = Backoff()
         self._needs: object = None  # what the certifier was started with
+        self._rests_for: object = None  # of a certifier that was ended because nothing was to do
         self._traces: Tracing | None = None  # and the exporter
 
     # Workers
@@ -98,6 +99,8 @@ class Spawner:
         init = WorkerInit(
             number=number,
             config=generation.config,
+            sites=generation.sites,
+            policy=generation.policy,
             base=generation.base,
             listeners=generation.listeners,
             certificates=self._registry.certificates(),
@@ -141,11 +144,15 @@ class Spawner:
     # The certifier
 
     def start_certifier(self) -> None:
-        """Start one if there is none: two of them would be at the same work."""
+        """Start one if there is none: two of them would be at the same work. None either where the
+        one before has been ended because it had nothing to do, and the same is needed now."""
         if not self._lifecycle.certifies or self._processes.certifier():
             return
         serving = self._generations.serving
-        self._needs = certifier.needs(serving.config)
+        needs = certifier.needs(serving.config)
+        if needs == self._rests_for:
+            return
+        self._needs, self._rests_for = needs, None
         self._fork(CERTIFIER, serving.config, serving.number, 0, self.start_certifier)
 
     def renew_certifier_for(self, generation: Generation) -> None:
@@ -160,6 +167,25 @@ class Spawner:
         if present is not None:
             present.state = "draining"
             self._processes.tell_certifier(present, CertifierCommand("stop"))
+
+    @property
+    def certifier_rests(self) -> bool:
+        """Whether there is no certifier, or will be none in a moment, for want of work."""
+        return self._rests_for is not None
+
+    def rest_certifier(self) -> None:
+        """End the certifier, which has nothing to do: at rest it is a sixth of all memory. It is
+        started again when it is asked something (`wake_certifier`), or a reload gives it work."""
+        if certifier.may_rest(self._generations.serving.config) and not self.certifier_rests:
+            log.info("the certifier has nothing to do and ends; it starts again when it is needed")
+            self._rests_for = self._needs
+            self.end_certifier()
+
+    def wake_certifier(self) -> None:
+        """Start the certifier that rests, because somebody asks it something."""
+        if self.certifier_rests and not self._lifecycle.stopping:
+            self._rests_for = None
+            self.start_certifier()
 
     # The exporter
 

@@ -44,6 +44,7 @@ from ..ipc.messages import (
     FromCertifier,
     FromDocker,
     FromWorker,
+    Idle,
     Loaded,
     NotTaken,
     Present,
@@ -196,7 +197,7 @@ class Supervisor:
         if child.role is EXPORTER:
             parts.overview.exporter_ended()
         if child.role is CERTIFIER:
-            parts.registry.certifier_ended()
+            parts.registry.certifier_ended(rests=parts.spawner.certifier_rests)
             parts.requests.certifier_ended()
         if parts.lifecycle.stopping:
             parts.shutdown.finish_if_empty()
@@ -245,6 +246,8 @@ class Supervisor:
                 parts.processes.kill(child)
             elif child.role is WORKER:
                 parts.processes.tell_worker(child, AskStats(counting=parts.overview.counting))
+        if parts.spawner.certifier_rests:
+            parts.overview.heard_certifier()  # its silence is no sign of anything
         parts.board.beat(now)
         parts.self_check.beat(now)
         parts.notifier.watchdog()
@@ -321,6 +324,9 @@ class Supervisor:
                 parts.registry.loaded()
                 self._on_loaded()
                 parts.on_demand.certifier_ready()
+            case Idle():
+                if not parts.requests.waiting and not parts.lifecycle.stopping:
+                    parts.spawner.rest_certifier()
             case CertifierAnswer():
                 parts.requests.answered(message)
             case Publish():

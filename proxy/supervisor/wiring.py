@@ -1,8 +1,8 @@
 """How the supervisor's parts are put together: each is made once, and given what it needs.
 
-Three parts are told of others that are made later, because two things that speak with each other
-cannot both come first: `Processes.listener`, `Succession.owner` and `ControlSocket.handler`. They
-are set here and nowhere else.
+Four parts are told of others that are made later, because two things that speak with each other
+cannot both come first: `Processes.listener`, `Succession.owner`, `ControlSocket.handler` and
+`CertifierRequests.starter`. They are set here, the second by `Upgrade`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def supervisor(startup: Startup) -> Supervisor:
     spawner = Spawner(
         lifecycle, processes, deliveries, registry, generations, timers, startup.access_log, spans
     )
+    requests.starter = spawner
     shutdown = Shutdown(
         lifecycle,
         processes,

@@ -311,6 +311,9 @@ class Leaping(Visitors):
     def loaded(self) -> None:
         pass
 
+    def idle(self) -> None:
+        pass
+
     def wake(self) -> None:
         pass
 

@@ -3,6 +3,7 @@ be served is served, what cannot is named, and neither costs anything."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -93,6 +94,16 @@ def files(folder: Path, root: Path, ports: tuple[int, int]) -> Files:
 
 def descriptors(server: Server) -> int:
     return len(os.listdir(f"/proc/{server.pid}/fd"))
+
+
+def called(server: Server, name: str) -> list[int]:
+    """The pids of its children of this name."""
+    found = []
+    for pid in server.children():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                found.append(pid)
+    return found
 
 
 def test_reloads_with_files_of_all_kinds(files: Files) -> None:
@@ -206,7 +217,41 @@ def test_a_client_that_stops_in_its_handshake_stops_nobody(files: Files) -> None
         with socket.create_connection(("127.0.0.1", files.ports[1]), timeout=10) as stopped:
             stopped.sendall(outgoing.read())
             assert stopped.recv(1)  # its answer has begun
-            workers = server.children()
+            workers = called(server, "th-worker-1")
             assert files.is_served()
-            assert server.children() == workers  # none was found to hang and replaced
+            assert called(server, "th-worker-1") == workers  # none was found to hang and replaced
         assert server.stop() == 0
+
+
+def test_where_every_site_brings_its_certificate_the_certifier_rests(files: Files) -> None:
+    """It ends, answers commands all the same, and stays where a reload gives it work."""
+    config = files.config.read_text()
+    with Server(["--config", str(files.config)], files.folder) as server:
+        state = files.folder / "state"
+
+        def certifiers() -> list[int]:
+            return called(server, "th-certifier")
+
+        def await_rest(times: int) -> None:
+            deadline = time.monotonic() + 20
+            while certifiers() or server.text().count("the certifier has nothing to do") < times:
+                assert time.monotonic() < deadline, server.text()
+                time.sleep(0.02)
+
+        await_rest(1)
+        assert files.is_served()
+        answer = control_client.ask(state, {"command": "renew", "value": NAME})
+        assert not answer["ok"]
+        assert "restarted" not in answer["error"]
+        await_rest(2)
+        assert "another starts" not in server.text()
+        more = "  - {names: [managed.test], respond: {status: 200}}\n"
+        files.config.write_text(f"{config}{more}")
+        assert control_client.ask(state, {"command": "reload"})["ok"]
+        server.await_log("managed.test: certificate obtained")
+        assert len(certifiers()) == 1
+        assert control_client.ask(state, {"command": "renew", "value": "managed.test"})["ok"]
+        assert len(certifiers()) == 1
+        files.config.write_text(config)
+        assert control_client.ask(state, {"command": "reload"})["ok"]
+        await_rest(3)

@@ -11,7 +11,6 @@ decides: Debian 12's Python, those of pyenv, and the one of Debian's next releas
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.program import pythons
-from support.program.chroot import CACHE, Chroot
+from support.program.chroot import Chroot
 from support.program.server import REPOSITORY
 
 _FAST = ["-m", "not program and not pebble"]
@@ -106,15 +105,7 @@ def _systemd() -> int:
 
 
 def _python(python: pythons.Python, quick: bool) -> int:
-    """In an environment of its own, with the exact packages of every other."""
-    lock = REPOSITORY / "requirements/dev.txt"
-    venv = CACHE / f"python-{python.name}"
-    ready = venv / f".ready-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
-    if not ready.exists():
-        subprocess.run([python.path, "-m", "venv", venv], check=True)
-        pip = [venv / "bin/pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--require-hashes", "-r", lock], check=True)
-        ready.touch()
+    venv = pythons.environment(python)
     chosen = _QUICK if quick else ["tests"]
     command = [str(venv / "bin/python"), *_PYTEST, "-n", "2", *_FAST, *chosen]
     alone = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]

@@ -146,6 +146,15 @@ def test_systemd_kills_what_hangs_and_starts_it_again(started: Booted) -> None:
 
 
 @pytest.mark.parametrize("started", [AS_SHIPPED], indirect=True)
+def test_files_are_served_within_what_the_unit_allows(started: Booted) -> None:
+    """RestrictSUIDSGID= would take openat2(2) away."""
+    started.write("/srv/www/index.html", "a file")
+    started.write(CONFIG, "sites: [{names: [localhost], root: /srv/www}]\n")
+    started.run("systemctl", "reload", UNIT)
+    assert page(started) == "a file"
+
+
+@pytest.mark.parametrize("started", [AS_SHIPPED], indirect=True)
 def test_a_stop_is_clean(started: Booted) -> None:
     run = shown(started, UNIT, "InvocationID")
     started.run("systemctl", "stop", UNIT)

@@ -12,7 +12,7 @@ ELSEWHERE = (
     "acme", "josepy", "requests", "OpenSSL", "dns", "lexicon", "h2", "hpack", "opentelemetry",
     "crossplane", "prometheus_client", "pydantic", "argon2", "proxy.config_import", "proxy.doctor",
     "proxy.exporter", "proxy.cli.drill", "proxy.worker.admin.service", "acme_client.agent.agent",
-    "acme_client.importers", "smtplib", "http.client", "urllib.request", "unittest", "pydoc",
+    "acme_client.importers", "html.entities", "smtplib", "http.client", "urllib.request", "unittest", "pydoc",
 )  # fmt: skip
 # 713 by CPython 3.11.7, 714 by 3.11.2 when this was written. More is a start that is slower
 # for everybody: import late what a configuration has to ask for (docs/decisions/late-imports.md).

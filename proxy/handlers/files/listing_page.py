@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from html import escape
 
 from .listing import MOST, Entry, Order, Sort
 
@@ -38,7 +37,14 @@ td:nth-child(3){font-size:.875rem}
 }"""
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'"
+# `html.escape` is this, but its module brings the names of 2,231 characters into every process.
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 _COLUMNS: tuple[tuple[Sort, str], ...] = (("name", "Name"), ("size", "Size"), ("time", "Changed"))
+
+
+def escape(text: str) -> str:
+    """Spell a text for HTML, also within quotes."""
+    return text.translate(_ESCAPES)
 
 
 def page(

@@ -23,6 +23,7 @@ from ...config.syntax.units import spell_duration
 from ...exit_status import CANNOT_BIND, USAGE
 from ...ipc.messages import Drain, Stop
 from ...log import Composed
+from ...system import mapped_code
 from ...system.certificate_files import CertificateUnusable, LoadedCertificate, OwnCertificates
 from ...system.listeners import CannotBind, Listener, open_listeners, try_listeners
 from ...system.systemd import Notifier
@@ -227,6 +228,7 @@ class Reloader:
         self._notifier.status(f"serving {len(generation.config.sites)} sites on {ways}")
         notices = list(generation.config.notices)
         self._answer({"ok": True, "generation": generation.number, "notices": notices})
+        mapped_code.let_go()  # what reading a configuration took
 
     def _warn_of_hsts(self, config: Config) -> None:
         """Warn once for each length of time: clients remember HSTS when the key is gone again."""

@@ -59,6 +59,9 @@ class Alone:
     def loaded(self) -> None:
         pass
 
+    def idle(self) -> None:
+        pass
+
     def answer(self, ticket: int, value: dict[str, Any]) -> None:
         if ticket == 1:
             self.ok = value["ok"]

@@ -80,6 +80,7 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_CERTIFIER, messages.Truncated(None)),
     (messages.FROM_CERTIFIER, messages.Alive()),
     (messages.FROM_CERTIFIER, messages.Loaded()),
+    (messages.FROM_CERTIFIER, messages.Idle()),
     (messages.FROM_CERTIFIER, messages.CertifierAnswer(1, {"ok": True, "costs": ["one"]})),
     (messages.FROM_CERTIFIER, messages.Publish((PACKED, PACKED), 1)),
     (messages.FROM_CERTIFIER, messages.Present(CHALLENGE, 1)),

@@ -64,7 +64,7 @@ class FakeServer:
         self.accepts = True
         self.refusal: str | None = None
         self.mute: set[str] = set()
-        self.is_loaded = False
+        self.is_loaded = self.is_idle = False
         self._in_force: dict[tuple[str, str], Challenge] = {}
         self._news = threading.Condition()
         self._mail: queue.Queue[Command | None] = queue.Queue()
@@ -103,7 +103,7 @@ class FakeServer:
                 said.clear()
             self.mute.clear()
             self.asked = {"http-01": 0, "tls-alpn-01": 0}
-            self.accepts, self.is_loaded, self.refusal = True, False, None
+            self.accepts, self.is_loaded, self.is_idle, self.refusal = True, False, False, None
             self._mail = queue.Queue()
 
     def until(self, happened: Callable[[], Any], within: float = _WITHIN) -> None:
@@ -172,6 +172,11 @@ class FakeServer:
     def loaded(self) -> None:
         with self._news:
             self.is_loaded = True
+            self._news.notify_all()
+
+    def idle(self) -> None:
+        with self._news:
+            self.is_idle = True
             self._news.notify_all()
 
     def answer(self, ticket: int, value: dict[str, Any]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from .chroot import CACHE, REPOSITORY
 
 OLDEST = (3, 11)
 _ASK = (
@@ -43,6 +46,19 @@ def found() -> list[Python]:
             if python is not None:
                 pythons.setdefault(python.version, python)
     return [pythons[version] for version in sorted(pythons)]
+
+
+def environment(python: Python) -> Path:
+    """A virtual environment of its own, with the exact packages of every other; made once."""
+    lock = REPOSITORY / "requirements/dev.txt"
+    venv = CACHE / f"python-{python.name}"
+    ready = venv / f".ready-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
+    if not ready.exists():
+        subprocess.run([python.path, "-m", "venv", venv], check=True)
+        pip = [venv / "bin/pip", "install", "-q", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--require-hashes", "-r", lock], check=True)
+        ready.touch()
+    return venv
 
 
 def _asked(path: Path) -> Python | None:

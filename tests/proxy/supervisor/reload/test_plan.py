@@ -120,6 +120,7 @@ SITE = {
     "key_types": ("rsa-2048",),
     "log": SiteLog(lines=False),
     "default": True,
+    "metrics_label": "shop",
     "internal": True,
     "http2": False,
     "client_auth": ClientAuth(Path("/ca.pem"), "request"),
