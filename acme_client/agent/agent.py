@@ -63,6 +63,7 @@ from .tasks import (
     LookAround,
     NamesNotSaved,
     NamesRemembered,
+    PeersChanged,
     Report,
     RollAccountKeys,
     Run,
@@ -153,7 +154,9 @@ class Agent:
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
         self._scheduler = (
-            Scheduler(settings) if cluster is None else Scheduler(settings, refusal=cluster.refusal)
+            Scheduler(settings)
+            if cluster is None
+            else Scheduler(settings, cluster.peers, cluster.refusal)
         )
         self._batches = Batches(self._keeper, self._executors, self._stopping, self._happened)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -176,7 +179,9 @@ class Agent:
         gc.disable()  # what is loaded stays, and looking through it for garbage takes as long again
         self._perform(self._scheduler.start(self._now()))
         if self._cluster is not None:
-            self._cluster.start(lambda: self._happened(LookAround()))
+            self._cluster.start(
+                lambda: self._happened(LookAround()), lambda: self._happened(PeersChanged())
+            )
         self._look_at = self._now() + LOOK_EVERY
         cleaned = False
         try:
