@@ -121,6 +121,7 @@ class Commands:
             managed.tickets.append(command.ticket)
         if not managed.busy:
             managed.force = force
+            managed.by_hand, managed.postponed_until = True, 0.0
             managed.record = transitions.on_requested(managed.record)
             self._act(Report(managed.name, managed))
             self._touch(managed)

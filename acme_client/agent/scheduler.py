@@ -206,6 +206,7 @@ class Scheduler:
             case NamesNotSaved():
                 self._on_demand.not_saved()
             case PeersChanged():
+                self._turns.meet(self._now)
                 for managed in list(self.certificates.values()):
                     self._meet(managed)
 

@@ -89,7 +89,7 @@ class Together:
     def _is_needed(self, managed: ManagedCertificate) -> bool:
         """Look at what is there now: whether an attempt is called for still. Then the record is
         brought to where an attempt can begin."""
-        by_hand = managed.force or bool(managed.tickets)
+        by_hand = managed.by_hand or bool(managed.tickets)
         revoked = managed.record.wanted_anew and managed.satisfies
         self._look(managed)
         now = self._now()
@@ -107,6 +107,7 @@ class Together:
                 return False
         if record.state not in READY:
             managed.record = transitions.on_requested(record)
+        managed.by_hand = False
         return True
 
     def may_replace(self, managed: ManagedCertificate) -> bool:

@@ -12,16 +12,26 @@ from ..certificates.peers import Peers
 
 # An attempt that another machine has begun is over by then, or hangs; then the lock decides.
 _UNDER_WAY_MOST = 600.0
+# When the others can be heard again, what was made alone is shared first.
+_SHARED_WITHIN = 60.0
 _NEVER = float("inf")
 
 
 class Turns:
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
+        self._was_away = False
+        self._back_at = float("-inf")
 
     @property
     def peers(self) -> Peers:
         return self._peers
+
+    def meet(self, now: float) -> None:
+        """Note that other machines have come or gone, or can be heard again."""
+        if self._was_away and not self._peers.away:
+            self._back_at = now
+        self._was_away = self._peers.away
 
     def begins(self, managed: ManagedCertificate, now: float) -> float:
         """Return when an attempt begins that the certificate calls for since `Turns.calls`;
@@ -30,7 +40,7 @@ class Turns:
             return now
         record, facts = managed.record, managed.facts
         since = now if managed.ready_since is None else min(managed.ready_since, now)
-        if managed.tickets:
+        if managed.tickets or managed.by_hand:
             return max(since, managed.postponed_until) if not self._peers.away else since
         wish = record.made.wishes if record.made is not None else ""
         place = self._peers.place(managed.name, wish, record.attempts)
@@ -44,6 +54,8 @@ class Turns:
         served = facts is not None and facts.not_after > now
         lifetime = facts.not_after - facts.not_before if facts is not None and served else None
         begins = max(since + place * ranks.step(lifetime), managed.postponed_until)
+        if self._back_at <= now < self._back_at + _SHARED_WITHIN:
+            begins = max(begins, self._back_at + _SHARED_WITHIN)
         if managed.under_way and self._peers.lives(managed.under_way):
             begins = max(begins, since + _UNDER_WAY_MOST)
         return begins

@@ -60,6 +60,7 @@ class ManagedCertificate:
         default_factory=list
     )  # commands that wait for the outcome of the attempt
     force: bool = False  # order once, even if our count of the CA's limits says to wait
+    by_hand: bool = False  # a person has asked for the attempt that is to come
     # Commands that came while a thread was at work on it.
     postponed: list[Callable[[], None]] = field(default_factory=list)
     dormant: bool = False  # no attempt is made unless a client asks: see `on_demand`

@@ -8,18 +8,22 @@ thousand certificates over three years; its figures stand in docs/decisions/seve
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
 import random
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from acme_client.agent.pace import BATCH
-from acme_client.certificates import recovery
+from acme_client.certificates import ranks, recovery
 from acme_client.drill.life import ORDER_TAKES, Life
 from acme_client.drill.memory_store import MemoryStore
-from acme_client.drill.simulated_ca import DAY, START
+from acme_client.drill.simulated_ca import DAY, DIRECTORY, HOUR, START
+from acme_client.link import Authority, CertificateSpec
 from acme_client.x509 import loadable, verify
 from support.simulation.cheap_ca import CheapCa, cheap_read
 from support.simulation.cluster import Cluster
@@ -62,7 +66,7 @@ def makers(cluster: Cluster) -> Counter[str]:
     """How many of the certificates in use each machine has made."""
     return Counter(
         one.record.made.node
-        for one in cluster.lives[0].certificates.values()
+        for one in next(life for life in cluster.lives if life.running).certificates.values()
         if one.record.made is not None
     )
 
@@ -114,3 +118,257 @@ def test_many_certificates_at_once_are_ordered_by_few_at_a_time() -> None:
     later = [orders for minute, orders in cluster.ca.orders_by_minute.items()
              if minute * 60 > START + DAY]  # fmt: skip
     assert max(later) <= 2 * BATCH
+
+
+# Configurations that differ
+
+BY = Authority(DIRECTORY)
+OTHER_CA = Authority("https://other.example/directory")
+USUAL = CertificateSpec(("a.example", "www.a.example"), BY)
+KINDS = {
+    "usual": USUAL,
+    "alias more": replace(USUAL, names=(*USUAL.names, "cdn.a.example")),
+    "alias fewer": replace(USUAL, names=("a.example",)),
+    "other alias": replace(USUAL, names=("a.example", "other.a.example")),
+    "other key": replace(USUAL, key_type="rsa-2048"),
+    "other profile": replace(USUAL, authority=replace(BY, profile="shortlived")),
+    "other CA": replace(USUAL, authority=OTHER_CA),
+    "fallback": replace(USUAL, fallback=(OTHER_CA,)),
+    "nothing in common": CertificateSpec(("a.example", "b.example"), OTHER_CA, "rsa-4096"),
+}
+PAIRS = [*itertools.combinations(KINDS, 2)]
+
+
+class Rollout:
+    """Machines with one site, and two CAs."""
+
+    def __init__(self, *kinds: str, lifetime: float = 45 * DAY) -> None:
+        self.other = CheapCa(lifetime, random.Random(3))
+        self.other.serial = 1 << 40
+        self.cluster = Cluster(CheapCa(lifetime, random.Random(1)), random.Random(2))
+        self.lives = [
+            self.cluster.add(
+                f"web-{number}", [KINDS[kind]], others={OTHER_CA.directory: self.other}
+            )
+            for number, kind in enumerate(kinds)
+        ]
+
+    def run(self, days: float) -> Rollout:
+        self.cluster.run(self.cluster.ca.now + days * DAY)
+        return self
+
+    @property
+    def orders(self) -> int:
+        return self.cluster.orders + sum(self.other.orders_by_hour.values())
+
+    @property
+    def told(self) -> list[str]:
+        return [life.certificates["a.example"].contested for life in self.lives]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=[" and ".join(pair) for pair in PAIRS])
+def test_two_configurations_that_differ_are_told_and_not_fought_out(pair: tuple[str, str]) -> None:
+    both = Rollout(*pair).run(3)
+    assert both.orders <= 2  # the first, and one more at most
+    first = both.orders
+    both.run(20)
+    assert both.orders == first
+    satisfied = [life.certificates["a.example"].satisfies for life in both.lives]
+    assert any(satisfied)
+    assert [not told for told in both.told] == satisfied
+    both.run(20)  # it is renewed meanwhile
+    assert both.orders <= first + 1
+    assert both.cluster.lapses == []
+    assert both.cluster.ca.limits_hit == []
+    # The change is rolled out to its end.
+    before = both.orders
+    both.cluster.restart(both.lives[0], [KINDS[pair[1]]])
+    both.run(3)
+    assert both.orders <= before + 1
+    assert both.told == ["", ""]
+    assert all(life.certificates["a.example"].satisfies for life in both.lives)
+
+
+def test_a_change_that_is_rolled_out_over_days_costs_one_order() -> None:
+    rollout = Rollout("usual", "usual", "usual", lifetime=90 * DAY).run(2)
+    assert rollout.orders == 1
+    for number, life in enumerate(rollout.lives):
+        rollout.cluster.restart(life, [KINDS["other alias"]])
+        rollout.run(2)
+        assert rollout.orders == (1 if number < 2 else 2)
+        assert [bool(told) for told in rollout.told] == [one <= number < 2 for one in range(3)]
+    assert rollout.cluster.lapses == []
+
+
+def test_a_person_decides_between_two_configurations() -> None:
+    rollout = Rollout("usual", "usual", "other alias", lifetime=90 * DAY).run(1)
+    first = rollout.orders
+    assert rollout.told[:2] == ["", ""]
+    assert "web-0, web-1 and this node (web-2)" in rollout.told[2]
+    rollout.lives[2].ask("a.example")
+    rollout.run(5)
+    assert rollout.orders == first + 1
+    assert rollout.told[2] == ""
+    assert all("web-2" in told for told in rollout.told[:2])
+
+
+def test_three_certificates_a_day_are_the_most_unless_by_hand() -> None:
+    """Whatever leads to it: here somebody turns the configuration of both back and forth."""
+    rollout = Rollout("usual", "usual", lifetime=90 * DAY)
+    for turn in range(13):
+        rollout.run(1 / 24)
+        for life in rollout.lives:
+            rollout.cluster.restart(life, [KINDS[("other alias", "other key")[turn % 2]]])
+    rollout.run(1 / 24)
+    assert rollout.orders == 3
+    assert all("3 certificates were made within a day" in told for told in rollout.told)
+    rollout.lives[0].ask("a.example")
+    rollout.run(1 / 24)
+    assert rollout.orders == 4
+    rollout.run(3)
+    assert rollout.orders <= 5
+    assert rollout.cluster.ca.limits_hit == []
+
+
+# Machines and clocks
+
+
+def test_machines_that_die_and_join_and_restart_take_each_others_turn() -> None:
+    names, lifetime, days = sites(20), 6 * DAY, 24.0
+    cluster = cluster_of(3, names, lifetime)
+    rng = random.Random(4)
+    for hour in range(6, int(days * 24), 9):
+        life = cluster.lives[hour % 3]
+        kill = functools.partial(cluster.kill, life, rng.choice((1.0, 30.0, 7200.0)))
+        cluster.at(START + hour * HOUR, kill)
+    gone = cluster.lives[0]
+    cluster.at(START + 8 * DAY, lambda: cluster.remove(gone))
+    cluster.at(START + 12 * DAY, lambda: cluster.add("web-new", names) and None)
+    cluster.run(START + days * DAY)
+    demand_peace(cluster)
+    orders, questions = one_machine(names, lifetime, days)
+    assert cluster.orders <= orders * 1.02 + len(cluster.deaths)  # an order cut off is repeated
+    # A machine that starts asks once about what is its own to ask.
+    assert cluster.ca.questions <= questions * 1.02 + len(cluster.deaths) * len(names)
+    assert makers(cluster).keys() <= {"web-1", "web-2", "web-new"}
+
+
+@pytest.mark.parametrize("step", range(1, 15))
+def test_a_machine_that_is_killed_in_an_attempt_is_followed_by_another(step: int) -> None:
+    cluster = cluster_of(3, sites(2), 45 * DAY)
+    cluster.run(START + DAY)
+    killed: list[float] = []
+
+    def fate(now: float) -> int:
+        if now < START + DAY or killed:
+            return 0
+        killed.append(now)
+        return step
+
+    for life in cluster.lives:
+        life.fates = fate
+    cluster.run(START + 40 * DAY)
+    demand_peace(cluster)
+    assert cluster.orders <= 2 + 2 + 1
+
+
+def test_a_paused_machine_that_wakes_up_writes_over_nothing() -> None:
+    """It is cut off in the middle of an order for longer than its session lasts."""
+    cluster = cluster_of(2, sites(1), 90 * DAY)
+    cluster.run(START + 1.0)
+    slow = next(one for one in cluster.lives if one._working)
+    other = next(one for one in cluster.lives if one is not slow)
+    slow.order_takes = 400.0  # of its second half
+    cluster.cut_off(slow, 300.0)
+    cluster.run(START + 0.1 * DAY)
+    demand_peace(cluster)
+    (here,), (there,) = (one.certificates.values() for one in (slow, other))
+    assert here.record.serial == there.record.serial
+    assert here.record.made == there.record.made
+    assert cluster.orders == 2  # one was thrown away
+
+
+def test_a_clock_that_is_minutes_wrong_orders_nothing_and_costs_nothing() -> None:
+    names = sites(12)
+    cluster = cluster_of(3, names, 6 * DAY)
+    wrong = cluster.lives[1]
+    cluster.at(START + DAY, lambda: cluster.set_clock(wrong, 300.0))
+    cluster.run(START + 5 * DAY)
+    assert "5 minutes ahead of" in wrong.peers.clock_fault()
+    assert not any(one.peers.clock_fault() for one in cluster.lives if one is not wrong)
+    demand_peace(cluster)
+    made = [life.certificates[names[0][0]] for life in cluster.lives]
+    assert len({one.record.serial for one in made}) == 1
+    late = {
+        one.record.made.node
+        for one in wrong.certificates.values()
+        if one.record.made and one.record.made.lately[-1] > START + 2 * DAY
+    }
+    assert late == {"web-0", "web-2"}
+
+
+def test_clocks_within_a_minute_hit_no_limit() -> None:
+    cluster = cluster_of(3, sites(320), 90 * DAY, information=False)
+    for life, skew in zip(cluster.lives, (0.0, 50.0, -50.0), strict=True):
+        cluster.set_clock(life, skew)
+    cluster.run(START + 2 * HOUR)
+    demand_peace(cluster)
+    assert cluster.orders > 300
+
+
+# The engine is away
+
+
+@pytest.mark.parametrize(("days", "part"), [(45, 1 / 3), (45, 0.1), (6, 1 / 2)])
+def test_without_the_engine_few_order_and_nothing_lapses(days: int, part: float) -> None:
+    """Away for all that is left when certificates become due, from just before they do."""
+    names, lifetime = sites(12), days * DAY
+    cluster = cluster_of(5, names, lifetime, information=False)
+    cluster.run(START + 1.0 * HOUR)
+    due = min(one.record.renew_at or 0.0 for one in cluster.lives[0].certificates.values())
+    last = max(one.record.renew_at or 0.0 for one in cluster.lives[0].certificates.values())
+    away = lifetime * part
+    cluster.at(due - 60.0, lambda: cluster.lose_engine(away))
+    before = cluster.orders
+    cluster.run(due - 60.0 + away - 60.0)
+    assert cluster.lapses == []
+    alone = cluster.orders - before
+    if part <= 0.1:
+        assert alone == 0  # plenty of time is left
+    else:
+        assert len(names) <= alone <= ranks.ALONE_MOST * len(names)
+        own = [one for life in cluster.lives for one in life.certificates.values()
+               if one.record.unshared]  # fmt: skip
+        assert len(own) == alone
+    cluster.run(max(due + away, last) + 0.2 * DAY)
+    demand_peace(cluster)
+    assert cluster.orders <= before + max(alone, len(names))
+    for name in (one[0] for one in names):
+        held = [life.certificates[name].record for life in cluster.lives]
+        assert len({one.serial for one in held}) == 1
+        assert not any(one.unshared for one in held)
+
+
+def test_a_machine_that_is_cut_off_alone_serves_and_takes_what_others_have_made() -> None:
+    names = sites(6)
+    cluster = cluster_of(3, names, 6 * DAY)
+    cluster.at(START + 2 * DAY, lambda: cluster.cut_off(cluster.lives[0], 2 * DAY))
+    cluster.run(START + 3.9 * DAY)
+    cut = {one.record.serial for one in cluster.lives[0].certificates.values()}
+    there = {one.record.serial for one in cluster.lives[1].certificates.values()}
+    assert not cut & there
+    cluster.run(START + 4.1 * DAY)
+    demand_peace(cluster)
+    assert {one.record.serial for one in cluster.lives[0].certificates.values()} == there
+    assert cluster.orders == 12
+
+
+def test_a_machine_that_has_never_reached_the_engine_orders_nothing() -> None:
+    cluster = cluster_of(0, [], 90 * DAY)
+    cluster.is_away = True
+    cluster.add("web-0", sites(2))
+    cluster.run(START + DAY)
+    assert cluster.orders == 0
+    cluster._found_engine()
+    cluster.run(START + 2 * DAY)
+    assert cluster.orders == 2

@@ -7,6 +7,7 @@ import functools
 import json
 
 from acme_client.drill.simulated_ca import HOUR, SimulatedCa
+from acme_client.x509.keys import DEFAULT
 from acme_client.x509.verify import CertificateAndKey, CertificateInfo
 
 
@@ -18,7 +19,11 @@ def cheap_read(pair: CertificateAndKey) -> tuple[CertificateAndKey, CertificateI
 def facts_of(chain_pem: bytes) -> CertificateInfo:
     said = json.loads(chain_pem)
     return CertificateInfo(
-        tuple(said["names"]), said["serial"], said["not_before"], said["not_after"]
+        tuple(said["names"]),
+        said["serial"],
+        said["not_before"],
+        said["not_after"],
+        said.get("key_type", DEFAULT),
     )
 
 
@@ -27,6 +32,7 @@ class CheapCa(SimulatedCa):
         self.serial += 1
         serial = f"{self.serial:x}"
         said = {"names": names, "serial": serial, "not_before": self.now - HOUR}
+        said["key_type"] = key_type
         said["not_after"] = self.now - HOUR + self.lifetime
         return CertificateAndKey(json.dumps(said).encode(), f"key {serial}".encode())
 

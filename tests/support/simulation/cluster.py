@@ -199,6 +199,7 @@ class ClusterLife(Life):
         self.cut_off_since = 0.0
         self.fenced = 0
         self.running = False
+        self.is_removed = False
         self._known: dict[str, Member] = {}
         self._working: list[Worker] = []
         self._current: Worker | None = None
@@ -223,7 +224,8 @@ class ClusterLife(Life):
         working, self._working = self._working, []
         for worker in working:
             worker.abandoned = True
-            worker.resume()
+            if not worker.over:
+                worker.resume()
         self.visitors.served_until.clear()
         return self.engine
 
@@ -238,7 +240,8 @@ class ClusterLife(Life):
         """Hear of the members, unless nothing can be heard."""
         if not self.is_cut_off:
             self._known = self.cluster.members(self)
-        self.peers.told(self._known or {self.node: Member(self.orders)}, away=self.is_cut_off)
+        if self._known:
+            self.peers.told(self._known, away=self.is_cut_off)
         if self.running and self.scheduler is not None:
             self._later(LAG, PeersChanged())
 
@@ -365,7 +368,7 @@ class Cluster:
     # What happens to machines and to the engine
 
     def start(self, life: ClusterLife) -> None:
-        if not life.running:
+        if not life.running and not life.is_removed:
             if not life.is_cut_off:
                 self._members[life.node] = life
             self.ca.clock = life.clock
@@ -379,8 +382,12 @@ class Cluster:
         self.deaths.append(self.ca.now)
         engine = life.stop()
         self.after(min(SESSION_LASTS, back_after / 2), lambda: self._gone(life, engine))
-        if back_after < _NEVER:
-            self.after(back_after, lambda: self.start(life))
+        self.after(back_after, lambda: self.start(life))
+
+    def remove(self, life: ClusterLife) -> None:
+        """It is killed, and never comes back."""
+        life.is_removed = True
+        self.kill(life)
 
     def restart(self, life: ClusterLife, wanted: Wanted | None = None) -> None:
         """An ordinary one, perhaps with another configuration."""
