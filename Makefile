@@ -140,7 +140,7 @@ compiled: $(VENV)/bin/pip
 
 # C forms of a few functions, for this Python; the program runs without them as well.
 .PHONY: accelerated
-accelerated: $(READY) ## the accelerated lane: a tenth less CPU per small request; takes a C compiler
+accelerated: $(READY) ## the accelerated lane: a tenth to a fifth less CPU per request; takes a C compiler
 	@$(BIN)/python -m proxy.accelerated.build >/dev/null
 
 .PHONY: packages
