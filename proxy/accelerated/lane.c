@@ -109,16 +109,18 @@ static PyObject *copy_of(const Slots *slots, PyObject *pattern)
 
 /* The classes. Each list begins with the slots that are used here by name, in the same order. */
 
-enum { METHOD, TARGET, PATH, QUERY, AUTHORITY, HOST, FIELDS, UNCACHED, CACHED, OF_CONNECTION, ID };
+enum { METHOD, TARGET, PATH, QUERY, AUTHORITY, HOST, FIELDS, UNCACHED, CACHED, OF_CONNECTION, ID, SPOKEN };
 static const char *const request_slots[] = {
     "method", "target", "path", "query", "authority", "host", "fields", "uncached_fields",
-    "cached_fields", "connection", "id",
+    "cached_fields", "connection", "id", "version",
     /* and what else a new request has */
-    "version", "body", "matched", "upgrade", "expects_continue", "inform", "backend", "login",
+    "body", "matched", "upgrade", "expects_continue", "inform", "backend", "login",
 };
 
-enum { TEMPLATES, NAMED_IN_LOG, PROXIES };
-static const char *const connection_slots[] = {"protocol_state", "named_in_log", "proxies"};
+enum { TEMPLATES, NAMED_IN_LOG, PROXIES, PEER, TLS };
+static const char *const connection_slots[] = {
+    "protocol_state", "named_in_log", "proxies", "peer", "tls_version",
+};
 
 enum { BEFORE, BETWEEN, AFTER, BEFORE_FIELDS, BETWEEN_FIELDS, AFTER_FIELDS, BLOCK, NAMES, HOST_KNOWN };
 static const char *const template_slots[] = {
@@ -487,18 +489,6 @@ static int word_of(PyObject *value, Word *word)
     return 1;
 }
 
-/* The same; None and "" are a dash. */
-static int word_or_dash(PyObject *value, Word *word)
-{
-    if (value == Py_None)
-        *word = (Word){"-", 1};
-    else if (!word_of(value, word))
-        return 0;
-    if (word->size == 0)
-        *word = (Word){"-", 1};
-    return 1;
-}
-
 /* Whether bytes are printable ASCII, and, within quotes, nothing that has to be escaped. */
 static int is_clear(const char *text, Py_ssize_t size, int quoted)
 {
@@ -562,6 +552,7 @@ typedef struct {
     PyObject *say;    /* makes a moment's text of a second and a millisecond */
     PyObject *moment; /* the text, NULL before the first */
     long long millisecond; /* that it is of */
+    int json; /* the form of the lines */
 } Gatherer;
 
 /* The next request id of our own, as the digits behind the prefix. 0 to decline, -1 with an error. */
@@ -584,81 +575,241 @@ static int next_id(Gatherer *gatherer, char buffer[DIGITS], Word *digits)
     return 1;
 }
 
-/* The line of a finished exchange: see `proxy.worker.access_lines.text_line`. NULL without an error
- * to decline. Where the request has no id, ``own_id`` stands for it, or the gatherer's next one. */
-static PyObject *line_of(PyObject *at, PyObject *finished, PyObject *own_id, Gatherer *gatherer)
+/* What all lines tell. Objects are borrowed, and of the types that their names say. */
+typedef struct {
+    PyObject *connection, *request, *response;
+    PyObject *host, *method, *target; /* bytes */
+    Word moment, asked_method, asked_target, handler, error, backend, status, sent;
+    Word id, more_id; /* one behind the other */
+    int own_id;       /* the request has none */
+    char of_status[DIGITS], of_sent[DIGITS], of_id[DIGITS];
+} Facts;
+
+/* The same as `word_of`; None and "" are empty words. */
+static int word_or_nothing(PyObject *value, Word *word)
+{
+    *word = (Word){"", 0};
+    return value == Py_None || word_of(value, word);
+}
+
+/* 1 when the facts of a finished exchange are the usual ones, 0 to decline. Where the request has no
+ * id, ``own_id`` stands for it. */
+static int facts_of(Facts *facts, PyObject *moment, PyObject *finished, PyObject *own_id)
 {
     if (!Py_IS_TYPE(finished, exchanges.type))
-        return NULL;
-    PyObject *connection = get(&exchanges, finished, E_CONNECTION);
-    PyObject *request = get(&exchanges, finished, E_REQUEST);
-    PyObject *response = get(&exchanges, finished, RESPONSE);
+        return 0;
+    PyObject *connection = facts->connection = get(&exchanges, finished, E_CONNECTION);
+    PyObject *request = facts->request = get(&exchanges, finished, E_REQUEST);
+    PyObject *response = facts->response = get(&exchanges, finished, RESPONSE);
     if (connection == NULL || !Py_IS_TYPE(connection, connections.type) || request == NULL
         || !Py_IS_TYPE(request, requests.type) || response == NULL
-        || !Py_IS_TYPE(response, responses.type))
-        return NULL;
-    PyObject *known = get(&connections, connection, NAMED_IN_LOG);
-    PyObject *host = get(&requests, request, HOST);
-    PyObject *method = get(&requests, request, METHOD), *target = get(&requests, request, TARGET);
+        || !Py_IS_TYPE(response, responses.type) || get(&connections, connection, PROXIES) != Py_None
+        || get(&requests, request, OF_CONNECTION) != connection)
+        return 0;
+    facts->host = get(&requests, request, HOST);
+    facts->method = get(&requests, request, METHOD);
+    facts->target = get(&requests, request, TARGET);
     PyObject *id = get(&requests, request, ID);
-    if (known == NULL || !PyTuple_CheckExact(known) || PyTuple_GET_SIZE(known) != 3
-        || get(&connections, connection, PROXIES) != Py_None || !is_bytes(host)
-        || !is_bytes(method) || !is_bytes(target) || !is_bytes(id))
-        return NULL;
-    PyObject *named = PyTuple_GET_ITEM(known, 0);
-    if (named != host
-        && !(is_bytes(named) && is(PyBytes_AS_STRING(named), PyBytes_GET_SIZE(named),
-                                   PyBytes_AS_STRING(host), PyBytes_GET_SIZE(host))))
-        return NULL;
-    Word parties, tls, moment, request_id, more_id = {"", 0}, handler, backend, error, status, sent;
-    Word taken;
-    char of_status[DIGITS], of_sent[DIGITS], of_taken[DIGITS], of_id[DIGITS];
+    if (!is_bytes(facts->host) || !is_bytes(facts->method) || !is_bytes(facts->target) || !is_bytes(id))
+        return 0;
+    facts->asked_method = (Word){PyBytes_AS_STRING(facts->method), PyBytes_GET_SIZE(facts->method)};
+    facts->asked_target = (Word){PyBytes_AS_STRING(facts->target), PyBytes_GET_SIZE(facts->target)};
     PyObject *broken = get(&exchanges, finished, E_ERROR);
-    if (broken == NULL || !PyUnicode_CheckExact(broken) || PyUnicode_GET_LENGTH(broken) == 0) {
-        if (broken != Py_None)
-            return NULL;
-        broken = get(&responses, response, R_ERROR);
-    }
-    if (!word_of(at, &moment) || !word_of(PyTuple_GET_ITEM(known, 1), &parties)
-        || !word_of(PyTuple_GET_ITEM(known, 2), &tls) || !word_of(own_id, &request_id)
-        || !word_or_dash(get(&responses, response, HANDLER), &handler)
-        || !word_or_dash(get(&responses, response, R_BACKEND), &backend)
-        || !word_or_dash(broken, &error)
-        || !number_of(get(&responses, response, STATUS), of_status, &status)
-        || !number_of(get(&exchanges, finished, SENT), of_sent, &sent)
-        || !duration_of(get(&exchanges, finished, DURATION), of_taken, &taken))
-        return NULL;
-    Word asked_method = {PyBytes_AS_STRING(method), PyBytes_GET_SIZE(method)};
-    Word asked_target = {PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target)};
-    if (!is_clear(asked_method.text, asked_method.size, 1)
-        || !is_clear(asked_target.text, asked_target.size, 1))
-        return NULL;
+    if (!word_or_nothing(broken, &facts->error)
+        || (facts->error.size == 0 && !word_or_nothing(get(&responses, response, R_ERROR), &facts->error))
+        || !word_of(moment, &facts->moment) || !word_of(own_id, &facts->id)
+        || !word_of(get(&responses, response, HANDLER), &facts->handler)
+        || !word_or_nothing(get(&responses, response, R_BACKEND), &facts->backend)
+        || !number_of(get(&responses, response, STATUS), facts->of_status, &facts->status)
+        || !number_of(get(&exchanges, finished, SENT), facts->of_sent, &facts->sent)
+        || !is_clear(facts->asked_method.text, facts->asked_method.size, 1)
+        || !is_clear(facts->asked_target.text, facts->asked_target.size, 1))
+        return 0;
+    facts->more_id = (Word){"", 0};
+    facts->own_id = 0;
     if (PyBytes_GET_SIZE(id) > 0) {
-        request_id = (Word){PyBytes_AS_STRING(id), PyBytes_GET_SIZE(id)};
-        if (!is_clear(request_id.text, request_id.size, 0))
-            return NULL;
-    } else if (gatherer != NULL && next_id(gatherer, of_id, &more_id) != 1) {
-        return NULL;
+        facts->id = (Word){PyBytes_AS_STRING(id), PyBytes_GET_SIZE(id)};
+        return is_clear(facts->id.text, facts->id.size, 0);
     }
-    const Word words[] = {
-        moment, {" access ", 8}, parties, {" \"", 2}, asked_method, {" ", 1}, asked_target,
-        {"\" ", 2}, status, {" ", 1}, sent, {" ", 1}, taken, {" ", 1}, handler, {" ", 1}, backend,
-        {" ", 1}, request_id, more_id, {" ", 1}, tls, {" ", 1}, error, {"\n", 1},
-    };
+    facts->own_id = 1;
+    return 1;
+}
+
+/* Put the gatherer's next id behind its prefix, where the request has none; 0 to decline, also with
+ * an error. Last of all, so that none is left out. */
+static int take_id(Facts *facts, Gatherer *gatherer)
+{
+    if (gatherer == NULL || !facts->own_id)
+        return 1;
+    return next_id(gatherer, facts->of_id, &facts->more_id) == 1;
+}
+
+/* Text of words, all of them ASCII; NULL without an error where it would be absurdly long. */
+
+static PyObject *text_of(const Word *words, Py_ssize_t count)
+{
     Py_ssize_t size = 0;
-    for (Py_ssize_t place = 0; place < COUNT(words); place++) {
+    for (Py_ssize_t place = 0; place < count; place++) {
         if (words[place].size > PY_SSIZE_T_MAX / 64 - size)
             return NULL;
         size += words[place].size;
     }
-    PyObject *line = PyUnicode_New(size, 127);
-    if (line == NULL)
-        return NULL;
-    char *to = (char *)PyUnicode_1BYTE_DATA(line);
-    for (Py_ssize_t place = 0; place < COUNT(words); place++) {
+    PyObject *text = PyUnicode_New(size, 127);
+    if (text == NULL || size == 0)
+        return text;
+    char *to = (char *)PyUnicode_1BYTE_DATA(text);
+    for (Py_ssize_t place = 0; place < count; place++) {
         memcpy(to, words[place].text, (size_t)words[place].size);
         to += words[place].size;
     }
+    return text;
+}
+
+static inline Word or_dash(Word word)
+{
+    return word.size ? word : (Word){"-", 1};
+}
+
+/* The line of a finished exchange: see `proxy.worker.access_lines.text_line`. NULL without an error
+ * to decline. */
+static PyObject *text_line_of(PyObject *at, PyObject *finished, PyObject *own_id, Gatherer *gatherer)
+{
+    Facts facts;
+    Word parties, tls, taken;
+    char of_taken[DIGITS];
+    if (!Py_IS_TYPE(finished, exchanges.type)
+        || !duration_of(get(&exchanges, finished, DURATION), of_taken, &taken)
+        || !facts_of(&facts, at, finished, own_id))
+        return NULL;
+    PyObject *known = get(&connections, facts.connection, NAMED_IN_LOG);
+    if (known == NULL || !PyTuple_CheckExact(known) || PyTuple_GET_SIZE(known) != 3)
+        return NULL;
+    PyObject *named = PyTuple_GET_ITEM(known, 0);
+    if (named != facts.host
+        && !(is_bytes(named) && is(PyBytes_AS_STRING(named), PyBytes_GET_SIZE(named),
+                                   PyBytes_AS_STRING(facts.host), PyBytes_GET_SIZE(facts.host))))
+        return NULL;
+    if (!word_of(PyTuple_GET_ITEM(known, 1), &parties) || !word_of(PyTuple_GET_ITEM(known, 2), &tls)
+        || !take_id(&facts, gatherer))
+        return NULL;
+    const Word words[] = {
+        facts.moment, {" access ", 8}, parties, {" \"", 2}, facts.asked_method, {" ", 1},
+        facts.asked_target, {"\" ", 2}, facts.status, {" ", 1}, facts.sent, {" ", 1}, taken, {" ", 1},
+        or_dash(facts.handler), {" ", 1}, or_dash(facts.backend), {" ", 1}, facts.id, facts.more_id,
+        {" ", 1}, tls, {" ", 1}, or_dash(facts.error), {"\n", 1},
+    };
+    return text_of(words, COUNT(words));
+}
+
+/* The last value of the fields User-Agent and Referer, as `access_lines.referrer_and_agent` has it;
+ * 0 to decline. */
+static int agent_of(PyObject *fields, Word *referrer, Word *agent)
+{
+    *referrer = *agent = (Word){"", 0};
+    if (!is_list(fields))
+        return 0;
+    for (Py_ssize_t place = 0; place < PyList_GET_SIZE(fields); place++) {
+        PyObject *field = PyList_GET_ITEM(fields, place);
+        if (!PyTuple_CheckExact(field) || PyTuple_GET_SIZE(field) != 2)
+            return 0;
+        PyObject *name = PyTuple_GET_ITEM(field, 0), *value = PyTuple_GET_ITEM(field, 1);
+        if (!is_bytes(name) || !is_bytes(value))
+            return 0;
+        Word said = {PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)};
+        if (is(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), "user-agent", 10))
+            *agent = said;
+        else if (is(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), "referer", 7))
+            *referrer = said;
+    }
+    return 1;
+}
+
+/* Put a string of JSON at the end of words, null where it is empty; 0 where it has to be escaped. */
+static int add_quoted(Word *words, Py_ssize_t *count, Word word)
+{
+    if (word.size == 0) {
+        words[(*count)++] = (Word){"null", 4};
+        return 1;
+    }
+    words[(*count)++] = (Word){"\"", 1};
+    words[(*count)++] = word;
+    words[(*count)++] = (Word){"\"", 1};
+    return is_clear(word.text, word.size, 1);
+}
+
+#define ADD(literal) (words[count++] = (Word){literal, COUNT(literal) - 1})
+
+/* The same as JSON: see `proxy.worker.access_lines.json_line`. */
+static PyObject *json_line_of(PyObject *at, PyObject *finished, PyObject *own_id, Gatherer *gatherer)
+{
+    Facts facts;
+    Word peer, tls, referrer, agent;
+    if (!facts_of(&facts, at, finished, own_id))
+        return NULL;
+    PyObject *duration = get(&exchanges, finished, DURATION), *version = get(&requests, facts.request, SPOKEN);
+    if (duration == NULL || !PyFloat_CheckExact(duration) || !is_bytes(version)
+        || !word_of(get(&connections, facts.connection, PEER), &peer)
+        || !word_or_nothing(get(&connections, facts.connection, TLS), &tls)
+        || !agent_of(get(&requests, facts.request, FIELDS), &referrer, &agent)
+        || !is_clear(peer.text, peer.size, 1) || !is_clear(facts.id.text, facts.id.size, 1)
+        || !is_clear(PyBytes_AS_STRING(facts.host), PyBytes_GET_SIZE(facts.host), 1))
+        return NULL;
+    const char *spoken = PyBytes_AS_STRING(version);
+    Word protocol;
+    if (is(spoken, PyBytes_GET_SIZE(version), "1.1", 3))
+        protocol = (Word){"HTTP/1.1", 8};
+    else if (is(spoken, PyBytes_GET_SIZE(version), "2", 1))
+        protocol = (Word){"HTTP/2.0", 8};
+    else
+        return NULL;
+    double taken = PyFloat_AS_DOUBLE(duration) * 1000;
+    if (!(taken >= 0 && taken < 1e9))
+        return NULL;
+    char *of_taken = PyOS_double_to_string(taken, 'f', 3, 0, NULL);
+    if (of_taken == NULL)
+        return NULL;
+    Word words[64];
+    Py_ssize_t count = 0;
+    ADD("{\"time\":\"");
+    words[count++] = facts.moment;
+    ADD("\",\"log\":\"access\",\"peer\":\"");
+    words[count++] = peer;
+    ADD("\",\"host\":\"");
+    words[count++] = (Word){PyBytes_AS_STRING(facts.host), PyBytes_GET_SIZE(facts.host)};
+    ADD("\",\"method\":\"");
+    words[count++] = facts.asked_method;
+    ADD("\",\"target\":\"");
+    words[count++] = facts.asked_target;
+    ADD("\",\"protocol\":\"");
+    words[count++] = protocol;
+    ADD("\",\"status\":");
+    words[count++] = facts.status;
+    ADD(",\"bytes\":");
+    words[count++] = facts.sent;
+    ADD(",\"duration_ms\":");
+    words[count++] = (Word){of_taken, (Py_ssize_t)strlen(of_taken)};
+    ADD(",\"handler\":\"");
+    words[count++] = facts.handler;
+    ADD("\",\"backend\":");
+    int clear = add_quoted(words, &count, facts.backend);
+    ADD(",\"request_id\":\"");
+    words[count++] = facts.id;
+    Word *more_id = &words[count++];
+    ADD("\",\"tls\":");
+    clear &= add_quoted(words, &count, tls);
+    ADD(",\"referrer\":");
+    clear &= add_quoted(words, &count, referrer);
+    ADD(",\"user_agent\":");
+    clear &= add_quoted(words, &count, agent);
+    ADD(",\"error\":");
+    clear &= add_quoted(words, &count, facts.error);
+    ADD("}\n");
+    PyObject *line = NULL;
+    if (clear && take_id(&facts, gatherer)) {
+        *more_id = facts.more_id;
+        line = text_of(words, count);
+    }
+    PyMem_Free(of_taken);
     return line;
 }
 
@@ -669,7 +820,20 @@ static PyObject *text_line(PyObject *Py_UNUSED(module), PyObject *const *args, P
         PyErr_SetString(PyExc_TypeError, "text_line needs three arguments, and `bind` before");
         return NULL;
     }
-    PyObject *line = line_of(args[0], args[1], args[2], NULL);
+    PyObject *line = text_line_of(args[0], args[1], args[2], NULL);
+    if (line == NULL && !PyErr_Occurred())
+        Py_RETURN_NONE;
+    return line;
+}
+
+/* json_line(moment, exchange, own_id): a line, or None to decline. */
+static PyObject *json_line(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3 || exchanges.type == NULL || requests.type == NULL) {
+        PyErr_SetString(PyExc_TypeError, "json_line needs three arguments, and `bind` before");
+        return NULL;
+    }
+    PyObject *line = json_line_of(args[0], args[1], args[2], NULL);
     if (line == NULL && !PyErr_Occurred())
         Py_RETURN_NONE;
     return line;
@@ -704,7 +868,8 @@ static PyObject *gather(PyObject *self, PyObject *finished)
     if (moment == NULL)
         return NULL;
     Py_INCREF(moment);
-    PyObject *line = line_of(moment, finished, gatherer->prefix, gatherer);
+    PyObject *line = gatherer->json ? json_line_of(moment, finished, gatherer->prefix, gatherer)
+                                    : text_line_of(moment, finished, gatherer->prefix, gatherer);
     Py_DECREF(moment);
     if (line == NULL)
         return PyErr_Occurred() ? NULL : Py_NewRef(zero);
@@ -745,12 +910,13 @@ static PyType_Spec gatherer_spec = {
 };
 static PyTypeObject *gatherer_type;
 
-/* gatherer(lines, serial, prefix, say): one with the method `gather`. */
+/* gatherer(lines, serial, prefix, say, json): one with the method `gather`. */
 static PyObject *gatherer(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 4 || !PyList_CheckExact(args[0]) || !PyIter_Check(args[1])
-        || !PyUnicode_CheckExact(args[2]) || !PyCallable_Check(args[3])) {
-        PyErr_SetString(PyExc_TypeError, "gatherer needs a list, an iterator, a text and a function");
+    if (count != 5 || !PyList_CheckExact(args[0]) || !PyIter_Check(args[1])
+        || !PyUnicode_CheckExact(args[2]) || !PyCallable_Check(args[3]) || !PyBool_Check(args[4])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "gatherer needs a list, an iterator, a text, a function and a bool");
         return NULL;
     }
     Gatherer *made = (Gatherer *)gatherer_type->tp_alloc(gatherer_type, 0);
@@ -759,6 +925,7 @@ static PyObject *gatherer(PyObject *Py_UNUSED(module), PyObject *const *args, Py
         made->serial = Py_NewRef(args[1]);
         made->prefix = Py_NewRef(args[2]);
         made->say = Py_NewRef(args[3]);
+        made->json = args[4] == Py_True;
     }
     return (PyObject *)made;
 }
@@ -829,6 +996,7 @@ static PyMethodDef functions[] = {
     {"plain_head", (PyCFunction)(void (*)(void))plain_head, METH_FASTCALL, NULL},
     {"exchange", (PyCFunction)(void (*)(void))exchange, METH_FASTCALL, NULL},
     {"text_line", (PyCFunction)(void (*)(void))text_line, METH_FASTCALL, NULL},
+    {"json_line", (PyCFunction)(void (*)(void))json_line, METH_FASTCALL, NULL},
     {"gatherer", (PyCFunction)(void (*)(void))gatherer, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -855,7 +1023,7 @@ PyMODINIT_FUNC PyInit_lane(void)
         return NULL;
     PyObject *module = PyModule_Create(&definition);
     /* Of this file and of what calls it; `proxy.accelerated` has the same number. */
-    if (module != NULL && PyModule_AddIntConstant(module, "REVISION", 2) < 0)
+    if (module != NULL && PyModule_AddIntConstant(module, "REVISION", 3) < 0)
         Py_CLEAR(module);
     return module;
 }
