@@ -11,12 +11,18 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 NAME = "proxy.accelerated.lane"
 # Of lane.c and of what calls it: raised whenever the two no longer fit those of before.
-REVISION = 1
+REVISION = 2
+
+
+class Gatherer(Protocol):
+    """Gathers access lines."""
+
+    def gather(self, exchange: object, /) -> int: ...
 
 
 class Lane(Protocol):
@@ -25,11 +31,9 @@ class Lane(Protocol):
 
     REVISION: int
 
-    def bind_requests(
-        self, request: object, connection: type, template: type, spellings: Mapping[bytes, bytes], /
-    ) -> None: ...
+    def bind_messages(self, exchange: object, connection: type, response: type, /) -> None: ...
 
-    def bind_exchanges(self, exchange: object, response: type, /) -> None: ...
+    def bind_templates(self, template: type, spellings: Mapping[bytes, bytes], /) -> None: ...
 
     def plain_head(
         self,
@@ -44,6 +48,15 @@ class Lane(Protocol):
     def exchange(self, connection: object, request: object, started: float, /) -> Any: ...
 
     def text_line(self, moment: str, exchange: object, own_id: str, /) -> str | None: ...
+
+    def gatherer(
+        self,
+        lines: list[str],
+        serial: Iterator[int],
+        prefix: str,
+        say: Callable[[int, int], str],
+        /,
+    ) -> Gatherer: ...
 
 
 def load() -> Lane | None:

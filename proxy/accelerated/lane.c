@@ -20,6 +20,7 @@
 #include <Python.h>
 #include <structmember.h>
 #include <string.h>
+#include <time.h>
 
 /* Slots of a class */
 
@@ -380,7 +381,7 @@ done:
  * See `proxy.protocol.h1.fast_parser.FastParser.parse`: what it returns, or None to decline. */
 static PyObject *plain_head(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 5 || requests.type == NULL) {
+    if (count != 5 || requests.type == NULL || templates.type == NULL) {
         PyErr_SetString(PyExc_TypeError, "plain_head needs five arguments, and `bind` before");
         return NULL;
     }
@@ -552,23 +553,50 @@ static int duration_of(PyObject *value, char buffer[DIGITS], Word *word)
     return 1;
 }
 
-/* text_line(moment, exchange, own_id): see `proxy.worker.access_lines.text_line`. */
-static PyObject *text_line(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+/* Gathers lines: see `proxy.worker.access_log.AcceleratedAccessLog`. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *lines;  /* a list */
+    PyObject *serial; /* an iterator over numbers */
+    PyObject *prefix; /* of our own request ids */
+    PyObject *say;    /* makes a moment's text of a second and a millisecond */
+    PyObject *moment; /* the text, NULL before the first */
+    long long millisecond; /* that it is of */
+} Gatherer;
+
+/* The next request id of our own, as the digits behind the prefix. 0 to decline, -1 with an error. */
+static int next_id(Gatherer *gatherer, char buffer[DIGITS], Word *digits)
 {
-    if (count != 3 || exchanges.type == NULL) {
-        PyErr_SetString(PyExc_TypeError, "text_line needs three arguments, and `bind` before");
-        return NULL;
-    }
-    PyObject *finished = args[1];
+    PyObject *number = PyIter_Next(gatherer->serial);
+    if (number == NULL)
+        return PyErr_Occurred() ? -1 : 0;
+    int overflow = 1;
+    long long left = PyLong_CheckExact(number) ? PyLong_AsLongLongAndOverflow(number, &overflow) : 0;
+    Py_DECREF(number);
+    if (overflow || left < 0)
+        return 0;
+    char *at = buffer + DIGITS;
+    do {
+        *--at = "0123456789abcdef"[left % 16];
+        left /= 16;
+    } while (left > 0);
+    *digits = (Word){at, buffer + DIGITS - at};
+    return 1;
+}
+
+/* The line of a finished exchange: see `proxy.worker.access_lines.text_line`. NULL without an error
+ * to decline. Where the request has no id, ``own_id`` stands for it, or the gatherer's next one. */
+static PyObject *line_of(PyObject *at, PyObject *finished, PyObject *own_id, Gatherer *gatherer)
+{
     if (!Py_IS_TYPE(finished, exchanges.type))
-        Py_RETURN_NONE;
+        return NULL;
     PyObject *connection = get(&exchanges, finished, E_CONNECTION);
     PyObject *request = get(&exchanges, finished, E_REQUEST);
     PyObject *response = get(&exchanges, finished, RESPONSE);
     if (connection == NULL || !Py_IS_TYPE(connection, connections.type) || request == NULL
         || !Py_IS_TYPE(request, requests.type) || response == NULL
         || !Py_IS_TYPE(response, responses.type))
-        Py_RETURN_NONE;
+        return NULL;
     PyObject *known = get(&connections, connection, NAMED_IN_LOG);
     PyObject *host = get(&requests, request, HOST);
     PyObject *method = get(&requests, request, METHOD), *target = get(&requests, request, TARGET);
@@ -576,48 +604,51 @@ static PyObject *text_line(PyObject *Py_UNUSED(module), PyObject *const *args, P
     if (known == NULL || !PyTuple_CheckExact(known) || PyTuple_GET_SIZE(known) != 3
         || get(&connections, connection, PROXIES) != Py_None || !is_bytes(host)
         || !is_bytes(method) || !is_bytes(target) || !is_bytes(id))
-        Py_RETURN_NONE;
+        return NULL;
     PyObject *named = PyTuple_GET_ITEM(known, 0);
     if (named != host
         && !(is_bytes(named) && is(PyBytes_AS_STRING(named), PyBytes_GET_SIZE(named),
                                    PyBytes_AS_STRING(host), PyBytes_GET_SIZE(host))))
-        Py_RETURN_NONE;
-    Word parties, tls, moment, request_id, handler, backend, error, status, sent, taken;
-    char of_status[DIGITS], of_sent[DIGITS], of_taken[DIGITS];
+        return NULL;
+    Word parties, tls, moment, request_id, more_id = {"", 0}, handler, backend, error, status, sent;
+    Word taken;
+    char of_status[DIGITS], of_sent[DIGITS], of_taken[DIGITS], of_id[DIGITS];
     PyObject *broken = get(&exchanges, finished, E_ERROR);
     if (broken == NULL || !PyUnicode_CheckExact(broken) || PyUnicode_GET_LENGTH(broken) == 0) {
         if (broken != Py_None)
-            Py_RETURN_NONE;
+            return NULL;
         broken = get(&responses, response, R_ERROR);
     }
-    if (!word_of(args[0], &moment) || !word_of(PyTuple_GET_ITEM(known, 1), &parties)
-        || !word_of(PyTuple_GET_ITEM(known, 2), &tls) || !word_of(args[2], &request_id)
+    if (!word_of(at, &moment) || !word_of(PyTuple_GET_ITEM(known, 1), &parties)
+        || !word_of(PyTuple_GET_ITEM(known, 2), &tls) || !word_of(own_id, &request_id)
         || !word_or_dash(get(&responses, response, HANDLER), &handler)
         || !word_or_dash(get(&responses, response, R_BACKEND), &backend)
         || !word_or_dash(broken, &error)
         || !number_of(get(&responses, response, STATUS), of_status, &status)
         || !number_of(get(&exchanges, finished, SENT), of_sent, &sent)
         || !duration_of(get(&exchanges, finished, DURATION), of_taken, &taken))
-        Py_RETURN_NONE;
+        return NULL;
     Word asked_method = {PyBytes_AS_STRING(method), PyBytes_GET_SIZE(method)};
     Word asked_target = {PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target)};
     if (!is_clear(asked_method.text, asked_method.size, 1)
         || !is_clear(asked_target.text, asked_target.size, 1))
-        Py_RETURN_NONE;
+        return NULL;
     if (PyBytes_GET_SIZE(id) > 0) {
         request_id = (Word){PyBytes_AS_STRING(id), PyBytes_GET_SIZE(id)};
         if (!is_clear(request_id.text, request_id.size, 0))
-            Py_RETURN_NONE;
+            return NULL;
+    } else if (gatherer != NULL && next_id(gatherer, of_id, &more_id) != 1) {
+        return NULL;
     }
     const Word words[] = {
         moment, {" access ", 8}, parties, {" \"", 2}, asked_method, {" ", 1}, asked_target,
         {"\" ", 2}, status, {" ", 1}, sent, {" ", 1}, taken, {" ", 1}, handler, {" ", 1}, backend,
-        {" ", 1}, request_id, {" ", 1}, tls, {" ", 1}, error, {"\n", 1},
+        {" ", 1}, request_id, more_id, {" ", 1}, tls, {" ", 1}, error, {"\n", 1},
     };
     Py_ssize_t size = 0;
     for (Py_ssize_t place = 0; place < COUNT(words); place++) {
         if (words[place].size > PY_SSIZE_T_MAX / 64 - size)
-            Py_RETURN_NONE;
+            return NULL;
         size += words[place].size;
     }
     PyObject *line = PyUnicode_New(size, 127);
@@ -629,6 +660,107 @@ static PyObject *text_line(PyObject *Py_UNUSED(module), PyObject *const *args, P
         to += words[place].size;
     }
     return line;
+}
+
+/* text_line(moment, exchange, own_id): a line, or None to decline. */
+static PyObject *text_line(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3 || exchanges.type == NULL || requests.type == NULL) {
+        PyErr_SetString(PyExc_TypeError, "text_line needs three arguments, and `bind` before");
+        return NULL;
+    }
+    PyObject *line = line_of(args[0], args[1], args[2], NULL);
+    if (line == NULL && !PyErr_Occurred())
+        Py_RETURN_NONE;
+    return line;
+}
+
+/* The text of this millisecond, borrowed; NULL with an error. */
+static PyObject *moment_of(Gatherer *gatherer)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    long long millisecond = (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    if (gatherer->moment == NULL || gatherer->millisecond != millisecond) {
+        PyObject *said = PyObject_CallFunction(gatherer->say, "Li", (long long)now.tv_sec,
+                                               (int)(now.tv_nsec / 1000000));
+        if (said == NULL)
+            return NULL;
+        Py_XSETREF(gatherer->moment, said);
+        gatherer->millisecond = millisecond;
+    }
+    return gatherer->moment;
+}
+
+/* gather(exchange): append its line to the list. How many lines it then has; 0 to decline. */
+static PyObject *gather(PyObject *self, PyObject *finished)
+{
+    Gatherer *gatherer = (Gatherer *)self;
+    if (exchanges.type == NULL || requests.type == NULL) {
+        PyErr_SetString(PyExc_TypeError, "gather needs `bind` before");
+        return NULL;
+    }
+    PyObject *moment = moment_of(gatherer);
+    if (moment == NULL)
+        return NULL;
+    Py_INCREF(moment);
+    PyObject *line = line_of(moment, finished, gatherer->prefix, gatherer);
+    Py_DECREF(moment);
+    if (line == NULL)
+        return PyErr_Occurred() ? NULL : Py_NewRef(zero);
+    int failed = PyList_Append(gatherer->lines, line);
+    Py_DECREF(line);
+    return failed ? NULL : PyLong_FromSsize_t(PyList_GET_SIZE(gatherer->lines));
+}
+
+static void end_gatherer(PyObject *self)
+{
+    Gatherer *gatherer = (Gatherer *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(gatherer->lines);
+    Py_XDECREF(gatherer->serial);
+    Py_XDECREF(gatherer->prefix);
+    Py_XDECREF(gatherer->say);
+    Py_XDECREF(gatherer->moment);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef gatherer_methods[] = {
+    {"gather", gather, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot gatherer_parts[] = {
+    {Py_tp_dealloc, end_gatherer},
+    {Py_tp_methods, gatherer_methods},
+    {0, NULL},
+};
+
+static PyType_Spec gatherer_spec = {
+    .name = "lane.Gatherer",
+    .basicsize = sizeof(Gatherer),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = gatherer_parts,
+};
+static PyTypeObject *gatherer_type;
+
+/* gatherer(lines, serial, prefix, say): one with the method `gather`. */
+static PyObject *gatherer(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 4 || !PyList_CheckExact(args[0]) || !PyIter_Check(args[1])
+        || !PyUnicode_CheckExact(args[2]) || !PyCallable_Check(args[3])) {
+        PyErr_SetString(PyExc_TypeError, "gatherer needs a list, an iterator, a text and a function");
+        return NULL;
+    }
+    Gatherer *made = (Gatherer *)gatherer_type->tp_alloc(gatherer_type, 0);
+    if (made != NULL) {
+        made->lines = Py_NewRef(args[0]);
+        made->serial = Py_NewRef(args[1]);
+        made->prefix = Py_NewRef(args[2]);
+        made->say = Py_NewRef(args[3]);
+    }
+    return (PyObject *)made;
 }
 
 /* Binding */
@@ -643,23 +775,43 @@ static int take_pattern(const Slots *slots, PyObject *pattern, PyObject **kept)
     return 0;
 }
 
-/* bind_requests(request, connection class, template class, spellings): ``request`` is one as it is
- * made by Python; ``spellings`` maps spellings of field names to names. */
-static PyObject *bind_requests(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+/* bind_messages(exchange, connection class, response class): ``exchange`` and its request are as they
+ * are made by Python. */
+static PyObject *bind_messages(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 4 || !PyDict_CheckExact(args[3]) || PyDict_GET_SIZE(args[3]) > MOST_SPELLINGS) {
-        PyErr_SetString(PyExc_TypeError, "bind_requests needs a request, two classes and spellings");
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "bind_messages needs an exchange and two classes");
         return NULL;
     }
-    if (find_slots((PyObject *)Py_TYPE(args[0]), request_slots, COUNT(request_slots), &requests) < 0
-        || take_pattern(&requests, args[0], &request_pattern) < 0
+    if (find_slots((PyObject *)Py_TYPE(args[0]), exchange_slots, COUNT(exchange_slots), &exchanges) < 0
+        || take_pattern(&exchanges, args[0], &exchange_pattern) < 0
         || find_slots(args[1], connection_slots, COUNT(connection_slots), &connections) < 0
-        || find_slots(args[2], template_slots, COUNT(template_slots), &templates) < 0)
+        || find_slots(args[2], response_slots, COUNT(response_slots), &responses) < 0)
+        return NULL;
+    PyObject *request = get(&exchanges, args[0], E_REQUEST);
+    if (request == NULL) {
+        PyErr_SetString(PyExc_TypeError, "the exchange has no request");
+        return NULL;
+    }
+    if (find_slots((PyObject *)Py_TYPE(request), request_slots, COUNT(request_slots), &requests) < 0
+        || take_pattern(&requests, request, &request_pattern) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* bind_templates(class, spellings): ``spellings`` maps spellings of field names to names. */
+static PyObject *bind_templates(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2 || !PyDict_CheckExact(args[1]) || PyDict_GET_SIZE(args[1]) > MOST_SPELLINGS) {
+        PyErr_SetString(PyExc_TypeError, "bind_templates needs a class and spellings");
+        return NULL;
+    }
+    if (find_slots(args[0], template_slots, COUNT(template_slots), &templates) < 0)
         return NULL;
     PyObject *spelt, *name;
     Py_ssize_t place = 0;
     spelling_count = 0;
-    while (PyDict_Next(args[3], &place, &spelt, &name)) {
+    while (PyDict_Next(args[1], &place, &spelt, &name)) {
         if (!PyBytes_CheckExact(spelt) || !PyBytes_CheckExact(name)) {
             PyErr_SetString(PyExc_TypeError, "spellings are bytes");
             return NULL;
@@ -671,26 +823,13 @@ static PyObject *bind_requests(PyObject *Py_UNUSED(module), PyObject *const *arg
     Py_RETURN_NONE;
 }
 
-/* bind_exchanges(exchange, response class): ``exchange`` is one as it is made by Python. */
-static PyObject *bind_exchanges(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
-{
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "bind_exchanges needs an exchange and a class");
-        return NULL;
-    }
-    if (find_slots((PyObject *)Py_TYPE(args[0]), exchange_slots, COUNT(exchange_slots), &exchanges) < 0
-        || take_pattern(&exchanges, args[0], &exchange_pattern) < 0
-        || find_slots(args[1], response_slots, COUNT(response_slots), &responses) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
 static PyMethodDef functions[] = {
-    {"bind_requests", (PyCFunction)(void (*)(void))bind_requests, METH_FASTCALL, NULL},
-    {"bind_exchanges", (PyCFunction)(void (*)(void))bind_exchanges, METH_FASTCALL, NULL},
+    {"bind_messages", (PyCFunction)(void (*)(void))bind_messages, METH_FASTCALL, NULL},
+    {"bind_templates", (PyCFunction)(void (*)(void))bind_templates, METH_FASTCALL, NULL},
     {"plain_head", (PyCFunction)(void (*)(void))plain_head, METH_FASTCALL, NULL},
     {"exchange", (PyCFunction)(void (*)(void))exchange, METH_FASTCALL, NULL},
     {"text_line", (PyCFunction)(void (*)(void))text_line, METH_FASTCALL, NULL},
+    {"gatherer", (PyCFunction)(void (*)(void))gatherer, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -711,11 +850,12 @@ PyMODINIT_FUNC PyInit_lane(void)
     empty = PyBytes_FromStringAndSize(NULL, 0);
     zero = PyLong_FromLong(0);
     content_length = PyBytes_FromString("content-length");
-    if (empty == NULL || zero == NULL || content_length == NULL)
+    gatherer_type = (PyTypeObject *)PyType_FromSpec(&gatherer_spec);
+    if (empty == NULL || zero == NULL || content_length == NULL || gatherer_type == NULL)
         return NULL;
     PyObject *module = PyModule_Create(&definition);
     /* Of this file and of what calls it; `proxy.accelerated` has the same number. */
-    if (module != NULL && PyModule_AddIntConstant(module, "REVISION", 1) < 0)
+    if (module != NULL && PyModule_AddIntConstant(module, "REVISION", 2) < 0)
         Py_CLEAR(module);
     return module;
 }

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from acme_client.late_dataclass import dataclass
 
-from ..accelerated import lane
+from ..accelerated import Lane, lane
 from .message import Connection, Fields, HostMatch, Request, Response
 
 
@@ -84,8 +84,15 @@ class Exchange:
         return self.connection.peer if self.request is None else self.request.client
 
 
+def bind(lane: Lane) -> None:
+    """Let a lane know the classes of messages, and how Python makes them."""
+    nobody = Connection("", 0, "", 0)
+    request = Request(b"GET", b"/", b"1.1", b"", b"", [], nobody)
+    lane.bind_messages(Exchange(nobody, request), Connection, Response)
+
+
 # Makes the exchange of a connection, a request and the moment of its head.
 new_exchange: Callable[[Connection, Request, float], Exchange] = Exchange
 if lane is not None:
-    lane.bind_exchanges(Exchange(Connection("", 0, "", 0)), Response)
+    bind(lane)
     new_exchange = lane.exchange

@@ -15,9 +15,8 @@ from typing import cast
 from proxy.accelerated import Lane
 from proxy.accelerated.build import build
 from proxy.config.model import Limits
-from proxy.protocol.exchange import Exchange
+from proxy.protocol.exchange import bind
 from proxy.protocol.h1.fast_parser import AcceleratedParser, FastParser
-from proxy.protocol.message import Connection, Response
 
 
 @functools.cache
@@ -36,8 +35,8 @@ def lane() -> Lane:
     built = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(built)
     found = cast(Lane, built)
-    found.bind_exchanges(Exchange(Connection("", 0, "", 0)), Response)
-    bound(found, Limits())  # binds the other classes
+    bind(found)
+    bound(found, Limits())  # binds templates as well
     return found
 
 

@@ -350,8 +350,7 @@ class AcceleratedParser(FastParser):
         super().__init__(limits)
         self._plain_head = lane.plain_head
         self._bounds = limits.header_count, limits.target_size, limits.header_size
-        pattern = Request(b"GET", b"/", b"1.1", b"", b"", [], Connection("", 0, "", 0))
-        lane.bind_requests(pattern, Connection, HeadTemplate, _OF_NO_CONCERN)
+        lane.bind_templates(HeadTemplate, _OF_NO_CONCERN)
 
     def parse(self, head: bytes, connection: Connection) -> Parsed | None:
         return self._plain_head(head, connection, *self._bounds) or FastParser.parse(

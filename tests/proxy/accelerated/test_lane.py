@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,12 +19,15 @@ from hypothesis import strategies as st
 
 from proxy import accelerated
 from proxy.accelerated.build import build
-from proxy.config.model import Limits
-from proxy.protocol.exchange import Exchange
+from proxy.config.model import Limits, SiteLog
+from proxy.log import LogFile
+from proxy.protocol.exchange import Exchange, bind
 from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.h1.head_cache import HeadTemplate
 from proxy.protocol.message import Connection, Request, Response
-from proxy.worker.access_lines import accelerated_text_line, text_line
+from proxy.worker import access_log
+from proxy.worker.access_lines import accelerated_text_line, rfc3339, text_line
+from proxy.worker.access_log import AcceleratedAccessLog, AccessLog, new_access_log
 from support.accelerated import bound, lane
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -43,6 +52,15 @@ def connection() -> Connection:
 
 def facts(made: object) -> dict[str, object]:
     return {name: getattr(made, name, UNSET) for name in type(made).__slots__}  # type: ignore[attr-defined]
+
+
+@contextmanager
+def open_log(path: Path) -> Iterator[tuple[LogFile, Path]]:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        yield LogFile(fd), path
+    finally:
+        os.close(fd)
 
 
 # Heads
@@ -218,6 +236,114 @@ def test_facts_that_are_missing_are_pythons_business(name: str, value: object) -
         assert line == text_line("now", exchange, "-")
 
 
+def answered(client: Connection, ident: bytes = b"") -> Exchange:
+    exchange = Exchange(client, Request(b"GET", b"/a", b"1.1", b"x.test", b"x.test", [], client))
+    exchange.request.id = ident  # type: ignore[union-attr] # it has just been made
+    exchange.response = Response(200, [], b"", handler="static")
+    return exchange
+
+
+async def test_lines_are_gathered_as_pythons_and_written_once_a_turn(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    with open_log(tmp_path / "access.log") as (file, path):
+        log = AcceleratedAccessLog(file, loop, lane())
+        client = connection()
+        for ident in (b"", b"", b"", b"given-1", b"\xff", b""):
+            log.add(answered(client, ident))
+        refused = Exchange(client)
+        refused.response = Response(400, [], b"", handler="error", error="malformed_request")
+        log.add(refused)
+        assert path.read_text() == ""
+        await asyncio.sleep(0)
+        lines = [line.split() for line in path.read_text().splitlines()]
+        # Every line has a moment of now, and every request an id of its own.
+        assert [line[1:6] for line in lines[:6]] == [
+            ["access", "192.0.2.1", "x.test", '"GET', '/a"']
+        ] * 6
+        assert all(
+            re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line[0]) for line in lines
+        )
+        ids = [line[-3] for line in lines[:6]]
+        prefix = ids[0].partition("-")[0]
+        assert [one.partition("-")[2] for one in ids if one.startswith(prefix)] == [
+            "0",
+            "1",
+            "2",
+            "4",
+        ]
+        assert (ids[3], ids[4]) == ("given-1", "\\u00ff")
+        assert lines[6][-1] == "malformed_request"
+        for _ in range(1000):
+            log.add(answered(client))
+        assert len(path.read_text().splitlines()) > 900  # what gathers within a turn has a bound
+        await asyncio.sleep(0)
+        assert len(path.read_text().splitlines()) == 1007
+
+
+def test_the_moment_of_a_line_is_pythons() -> None:
+    said: list[tuple[int, int]] = []
+
+    def say(second: int, millisecond: int) -> str:
+        said.append((second, millisecond))
+        return rfc3339(second, millisecond)
+
+    lines: list[str] = []
+    client = connection()
+    gather = lane().gatherer(lines, count(), "p-", say).gather
+    accelerated_text_line(lane())("", answered(client), "")  # names the parties
+    before = time.time()
+    assert gather(answered(client)) == 1
+    after = time.time()
+    second, millisecond = said[0]
+    assert int(before * 1000) <= second * 1000 + millisecond <= int(after * 1000)
+    assert lines[0].startswith(rfc3339(second, millisecond) + " access ")
+    assert " p-0 " in lines[0]
+
+
+def test_a_moment_or_a_number_that_fails_is_told() -> None:
+    client, lines = connection(), []  # type: ignore[var-annotated] # of text
+    accelerated_text_line(lane())("", answered(client), "")
+
+    def raises(*_: int) -> str:
+        raise ValueError("no such moment")
+
+    with pytest.raises(ValueError, match="no such moment"):
+        lane().gatherer(lines, count(), "", raises).gather(answered(client))
+    assert lane().gatherer(lines, iter(()), "", rfc3339).gather(answered(client)) == 0
+    assert (
+        lane().gatherer(lines, iter([-1, 2**70, None]), "", rfc3339).gather(answered(client)) == 0
+    )  # type: ignore[list-item]
+    assert lane().gatherer(lines, count(), "", lambda *_: 7).gather(answered(client)) == 0  # type: ignore[arg-type,return-value]
+    assert lines == []
+    for wrong in ((), ([], count(), "", 7), ((), count(), "", rfc3339), ([], 7, "", rfc3339)):
+        with pytest.raises(TypeError):
+            lane().gatherer(*wrong)
+    with pytest.raises(TypeError):
+        type(lane().gatherer([], count(), "", rfc3339))()
+
+
+@pytest.mark.parametrize(
+    ("form", "sites", "traces", "accelerated_one"),
+    [
+        ("text", {}, False, True),
+        ("json", {}, False, False),
+        ("text", {}, True, False),
+        ("text", {"x.test": SiteLog(lines=False)}, False, False),
+    ],
+)
+async def test_a_log_is_accelerated_where_all_lines_are_alike(
+    form: str, sites: dict[str, SiteLog], traces: bool, accelerated_one: bool,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    with open_log(tmp_path / "access.log") as (file, _):
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(access_log, "lane", None)
+        assert type(new_access_log(file, form, loop, sites, traces=traces)) is AccessLog
+        monkeypatch.setattr(access_log, "lane", lane())
+        made = new_access_log(file, form, loop, sites, traces=traces)
+        assert (type(made) is AcceleratedAccessLog) is accelerated_one
+
+
 # Memory
 
 
@@ -245,7 +371,14 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
         assert lane().text_line("now", done, "-")
         lane().text_line("caf\xe9", done, "-")
         lane().text_line("now", client, "-")
+        gatherer.gather(done)
+        gatherer.gather(client)
+        lane().gatherer(lines, numbers, "prefix", rfc3339).gather(done)
+        lines.clear()
 
+    lines, numbers = [], count()  # type: ignore[var-annotated] # of text
+    gatherer = lane().gatherer(lines, numbers, "prefix", rfc3339)
+    watched += [lines, numbers, rfc3339, type(gatherer), lane().text_line]
     all_of_it()
     before = [sys.getrefcount(one) for one in watched]
     for _ in range(2000):
@@ -256,7 +389,7 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["plain_head", "exchange", "text_line", "bind_requests", "bind_exchanges"]
+    "name", ["plain_head", "exchange", "text_line", "bind_messages", "bind_templates"]
 )
 @pytest.mark.parametrize(
     "given", [(), (1,), (1, 2), (b"", None, None), (None,) * 4, (b"", 1, "", [], 2)]
@@ -274,11 +407,41 @@ def test_a_class_without_the_slots_is_refused() -> None:
         __slots__ = ("response",)
         status = 7
 
-    with pytest.raises(TypeError, match="status is no slot"):
-        lane().bind_exchanges(Exchange(connection()), Other)
-    with pytest.raises(AttributeError):
-        lane().bind_exchanges(object(), Response)
-    lane().bind_exchanges(Exchange(connection()), Response)
+    try:
+        with pytest.raises(TypeError, match="status is no slot"):
+            lane().bind_messages(Exchange(connection()), Connection, Other)
+        with pytest.raises(AttributeError):
+            lane().bind_messages(object(), Connection, Response)
+        with pytest.raises(AttributeError):
+            lane().bind_messages(Exchange(connection()), Connection, Response)  # None for a request
+        with pytest.raises(TypeError, match="spellings are bytes"):
+            lane().bind_templates(HeadTemplate, {b"A": "a"})  # type: ignore[dict-item] # the point
+    finally:
+        bind(lane())
+        bound(lane(), Limits())
+
+
+def test_a_lane_that_knows_no_classes_yet_answers_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UNBOUND, str(build(tmp_path))],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "TypeError\n" * 4, done.stderr
+
+
+UNBOUND = """
+import sys, importlib.util as u
+from importlib.machinery import ExtensionFileLoader as L
+s = u.spec_from_file_location("lane", sys.argv[1], loader=L("lane", sys.argv[1]))
+lane = u.module_from_spec(s); s.loader.exec_module(lane)
+for ask in (lambda: lane.plain_head(b"", None, 1, 1, 1), lambda: lane.exchange(1, 2, 3),
+            lambda: lane.text_line("", None, ""),
+            lambda: lane.gatherer([], iter(()), "", print).gather(None)):
+    try:
+        ask()
+    except TypeError:
+        print("TypeError")
+"""
 
 
 # Which form runs
