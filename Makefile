@@ -97,6 +97,10 @@ drains: $(READY_DEV) packages ## fifty reloads and ten upgrades under HTTP/2, gR
 live: $(READY_DEV) packages ## five minutes of certificates that live for 90 seconds
 	LIVE_SECONDS=300 LIVE_VALIDITY=90 $(BIN)/python -m pytest -q -s tests/e2e/test_live_renewal.py
 
+.PHONY: cluster
+cluster: $(READY_DEV) packages ## five minutes in which machines and members of etcd are killed in turns
+	CLUSTER_SECONDS=$(or $(CLUSTER_SECONDS),300) $(BIN)/python -m pytest -q -s tests/e2e/test_cluster_live.py
+
 .PHONY: years
 years: $(READY_DEV) ## a thousand certificates over three years, against a simulated CA and clock
 	YEARS_EXAMPLES=3000 $(BIN)/python -m pytest -q -p no:cacheprovider --timeout 3600 \
