@@ -46,7 +46,7 @@ def wildcard_of(name: str) -> str:
 def covers(certified: Collection[str], name: str) -> bool:
     """Whether a certificate with these names is valid for ``name``. A wildcard never covers an
     address."""
-    wanted = canonical(name)
+    wanted = name if name in certified else canonical(name)
     if wanted in certified:
         return True
     wildcard = wildcard_of(wanted)

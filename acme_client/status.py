@@ -61,13 +61,15 @@ class CertificateStatus(TypedDict):
 
 
 class MemberStatus(TypedDict):
-    """A machine of the cluster that is there. ``seen``: the engine's revision up to which it has
-    answered challenges; ``behind``: certificates that it has not taken yet."""
+    """A machine of the cluster that is there. ``candidate``: whether it orders when the one that
+    does is gone; ``seen``: the engine's revision up to which it has answered challenges;
+    ``behind``: certificates that it has not taken yet."""
 
     node: str
     version: str
     since: str | None
     orders: bool
+    candidate: bool
     seen: int
     behind: int
 

@@ -10,6 +10,7 @@ longer.
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import random
@@ -62,6 +63,7 @@ from .tasks import (
     LookAround,
     NamesNotSaved,
     NamesRemembered,
+    PeersChanged,
     Report,
     RollAccountKeys,
     Run,
@@ -152,7 +154,9 @@ class Agent:
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
         self._scheduler = (
-            Scheduler(settings) if cluster is None else Scheduler(settings, refusal=cluster.refusal)
+            Scheduler(settings)
+            if cluster is None
+            else Scheduler(settings, cluster.peers, cluster.refusal)
         )
         self._batches = Batches(self._keeper, self._executors, self._stopping, self._happened)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -172,9 +176,12 @@ class Agent:
         self._executors.store(self._challenges.clear)
         if self._settings.on_demand:
             self._executors.store(self._recall_names)
+        gc.disable()  # what is loaded stays, and looking through it for garbage takes as long again
         self._perform(self._scheduler.start(self._now()))
         if self._cluster is not None:
-            self._cluster.start(lambda: self._happened(LookAround()))
+            self._cluster.start(
+                lambda: self._happened(LookAround()), lambda: self._happened(PeersChanged())
+            )
         self._look_at = self._now() + LOOK_EVERY
         cleaned = False
         try:
@@ -262,6 +269,8 @@ class Agent:
             case Answer(ticket, value):
                 self._answer(ticket, dict(value))
             case AllLoaded():
+                gc.freeze()
+                gc.enable()
                 self._link.loaded()
                 self._tell_of_many()
                 self._look_at = self._now() + LOOK_EVERY
@@ -299,6 +308,9 @@ class Agent:
             return
         every = list(self._scheduler.certificates.values())
         first = min((one.record.renew_at for one in every if one.record.renew_at), default=None)
+        if first is None:
+            log.info("none of %d certificates is at hand", len(every))
+            return
         log.info(
             "%d of %d certificates at hand, the first renews about %s",
             sum(one.facts is not None for one in every),

@@ -82,13 +82,13 @@ class CertificateKeeper:
         except OSError as error:
             log.error("%s: the state directory cannot be read: %s", managed.name, error)
         if managed.facts is not None:
-            log.log(
-                logging.INFO if self._tells_each else logging.DEBUG,
-                "%s: certificate at hand, valid %s, renews about %s",
-                managed.name,
-                spell(managed.facts.not_after - self._now()),
-                timestamp(managed.record.renew_at),
-            )
+            if self._tells_each:
+                log.info(
+                    "%s: certificate at hand, valid %s, renews about %s",
+                    managed.name,
+                    spell(managed.facts.not_after - self._now()),
+                    timestamp(managed.record.renew_at),
+                )
         else:  # those at hand are reported when they are served
             self.report(managed)
 

@@ -59,6 +59,11 @@ class Peers:
         is what was known before."""
         return self._away
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known who the members are, or were."""
+        return self._known
+
     def told(self, members: Members, *, away: bool) -> None:
         """Replace what is known; ``members`` with this machine."""
         self._members, self._away, self._known = dict(members), away, True

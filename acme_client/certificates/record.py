@@ -141,11 +141,13 @@ def to_json(record: Record, attempts: list[str] | None = None) -> bytes:
 
 
 def from_json(data: bytes) -> Record:
-    document = documents.read(data, VERSION)
     known: dict[str, Any] = {}
-    for name, read in _READERS.items():
+    for name, value in documents.read(data, VERSION).items():
+        read = _READERS.get(name)
+        if read is None or value is None:  # of which None is the default, or no value at all
+            continue
         try:
-            known[name] = read(document[name])
+            known[name] = read(value)
         except (KeyError, TypeError, ValueError):
             continue
     return Record(**known)

@@ -21,13 +21,21 @@ _WILDCARD = "_wildcard"
 _SECOND = re.compile(r"(.*)([/_])(ecdsa|rsa)", re.DOTALL)
 
 
-@functools.lru_cache(maxsize=4096)
+# Names that are folder names as they are.
+_PLAIN = re.compile(r"[a-z0-9-][a-z0-9.-]*")
+
+
 def folder_name(name: str) -> str:
     """Turn a name into a folder name, which leads nowhere else, is not hidden and needs no quoting.
     "*.example.org" is "_wildcard.example.org"; other characters than those of host names become
     "_" and their code in hex, as in "2001_3adb8_3a_3a1"; "example.org/rsa" is "example.org_rsa".
     `name_of` leads back.
     """
+    return name if _PLAIN.fullmatch(name) else _folder_name(name)
+
+
+@functools.lru_cache(maxsize=4096)
+def _folder_name(name: str) -> str:
     second = _SECOND.fullmatch(name)
     if second and second[2] == "/":
         return f"{folder_name(second[1])}_{second[3]}"

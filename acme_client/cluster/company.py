@@ -36,7 +36,8 @@ _MOST = 1000
 
 class Company:
     """``orders``: whether this machine orders certificates; ``behind``: how many it has not taken
-    yet; ``told`` is called, by the thread, when there may be something new to tell."""
+    yet; ``met`` is called when machines have come, have gone, or cannot be heard of, and ``told``
+    when there may be something new to tell, both by the thread."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Company:
         orders: Callable[[], bool],
         behind: Callable[[], int],
         told: Callable[[], object],
+        met: Callable[[], object],
         now: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -55,6 +57,7 @@ class Company:
         self._orders = orders
         self._behind = behind
         self._tell = told
+        self._met = met
         self._since = timestamp(now())
         self._closing = threading.Event()
         self._news = threading.Event()
@@ -103,10 +106,13 @@ class Company:
                 if due:
                     look_at = time.monotonic() + _LOOK_EVERY
                 failures = 0
-                self._faults.ended(PART)
+                if self._faults.ended(PART):
+                    self._met()
             except OSError as error:
                 failures += 1
                 self._faults.begun(PART, error)
+                if failures == 1:
+                    self._met()
                 look_at = 0.0
             except Exception:
                 failures += 1
@@ -120,8 +126,7 @@ class Company:
 
     def _answer(self) -> None:
         found, revision = self._shared.load_alone(CHALLENGES)
-        if not self._orders():
-            self._answered.follow(found)
+        self._answered.follow({} if self._orders() else found)
         self._seen = revision
 
     def _introduce(self, *, again: bool) -> None:
@@ -131,6 +136,7 @@ class Company:
             "program": self._settings.version,
             "since": self._since,
             "orders": self._orders(),
+            "candidate": self._settings.order,
             "seen": self._seen,
             "behind": self._behind(),
             "session": self._shared.session(),
@@ -151,12 +157,16 @@ class Company:
                     "version": str(said.get("program", "")),
                     "since": str(said["since"]) if said.get("since") else None,
                     "orders": said.get("orders") is True,
+                    "candidate": said.get("candidate") is True,
                     "seen": _whole(said.get("seen")),
                     "behind": _whole(said.get("behind")),
                 }
+        come_or_gone = members.keys() != self._by_node.keys()
         with self._told.changed:
             self._by_node = members
             self._told.changed.notify_all()
+        if come_or_gone:
+            self._met()
 
     def _not_at(self, revision: int) -> list[str]:
         """Name the other members that have not come to a revision."""

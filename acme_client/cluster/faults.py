@@ -29,6 +29,11 @@ class Faults:
             found = (self._lasting, *self._by_part.values())
         return "; ".join(dict.fromkeys(one for one in found if one))
 
+    def of(self, part: str) -> bool:
+        """Whether this part of the work cannot be done."""
+        with self._lock:
+            return part in self._by_part
+
     def last(self, why: str) -> None:
         """Take a fault that lasts until the configuration is another one."""
         self._lasting = why

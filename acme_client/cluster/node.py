@@ -1,9 +1,13 @@
 """This machine in its cluster: who orders certificates, and what moves between disk and engine.
 
-One machine orders certificates. It claims that in the engine, and the claim stays its own until a
-person gives it back: so nothing has to be decided when the engine or a machine is away. What the
-engine was seen to say last is on the local disk too: the machine that orders goes on ordering
-without the engine, and no other begins.
+One machine at a time orders certificates. It claims that in the engine, and the claim stays its own
+until it is given to another: so nothing has to be decided when the engine is away. Whoever is to
+order as well (`order`) takes the claim when its owner has been no member for a while, and is known
+to be none by the engine, which alone ends sessions; the owner is fenced off from that moment.
+
+What the engine was seen to say last is on the local disk too. Without the engine the machine that
+ordered goes on, and no other begins. If another one might have taken over unheard, it waits until a
+certificate has little of its life left (`Peers.away`): whoever can be asked has renewed it by then.
 
 Nothing here is in a request's way, and nothing runs in the thread whose silence is taken for a
 hang: one thread moves certificates, and `company` has another one. Every fault of the engine ends
@@ -17,13 +21,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from ..certificates.peers import Member, Peers
 from ..link import Link
 from ..status import ClusterStatus
 from ..storage import documents
 from ..storage.etcd.sealing import SecretFault
 from ..storage.etcd.store import EtcdStore
 from ..storage.store import Changes, Fenced, Lock, Store
-from .company import PAUSES, Company
+from .accounts import ACCOUNTS, Accounts
+from .company import MEMBERS, PAUSES, Company
 from .faults import Faults
 from .replica import FOLDER as CERTIFICATES
 from .replica import Replica
@@ -41,6 +47,10 @@ PART = "certificates"
 
 # Everything is looked at this often, whether or not the engine has told of a change.
 _LOOK_EVERY = 30.0
+# The claim of a machine that is gone is taken after so many seconds, or so much of the shortest
+# life: a restart is over by then.
+_TAKES_OVER_AFTER = 30.0
+_TAKES_OVER_PART = 1 / 30
 # A node that orders waits for so long to learn what the engine has, before it orders anything.
 _LEARNS_WITHIN = 20.0
 
@@ -67,7 +77,11 @@ class Node:
         self._told: ClusterStatus | None = None
         self._look: Callable[[], object] = lambda: None
         self._faults = Faults(settings.name, settings.fault)
-        self._known_orderer = self._recalled()
+        self._known_orderer, self._has_rivals = self._recalled()
+        self._gone_since: float | None = None  # when its claim's owner was seen to be gone
+        self._meet: Callable[[], object] = lambda: None
+        self.peers = Peers(settings.node)
+        """What the scheduler knows: this machine alone orders, unless it cannot know that."""
         self._claim: Lock | None = None
         self._learnt = threading.Event()  # what the engine has, or that it cannot be asked
         self._reached = threading.Event()
@@ -76,6 +90,7 @@ class Node:
         self._to_offer: set[str] = set()
         self._to_take: set[str] = set()
         self._replica: Replica | None = None
+        self._accounts: Accounts | None = None  # where this machine may order
         self._company: Company | None = None
         self._shared: EtcdStore | None = None
         self.link: Link = link
@@ -88,16 +103,21 @@ class Node:
             self._faults.last(f"cluster.secret_file: {why}")
             return
         self._replica = Replica(self._shared, local, wanted, now)
+        if settings.order:
+            self._accounts = Accounts(self._shared, local)
         self._company = Company(
-            settings, self._shared, link, self._faults, self.orders, self._behind, self._tell, now
+            settings, self._shared, link, self._faults, self.orders, self._behind, self._tell,
+            self._stir.set, now,
         )  # fmt: skip
         self.link = self._company.link
 
     # For the agent
 
-    def start(self, look: Callable[[], object]) -> None:
-        """Begin. ``look``: have the local store looked at; called by any thread."""
-        self._look = look
+    def start(self, look: Callable[[], object], meet: Callable[[], object]) -> None:
+        """Begin. ``look``: have the local store looked at; ``meet``: `peers` have changed; both are
+        called by any thread."""
+        self._look, self._meet = look, meet
+        self._see_peers()
         if self._company is None:
             log.error("cluster %s: %s; what is on the disk is served", self._name, self._fault)
             self._learnt.set()
@@ -158,6 +178,8 @@ class Node:
                     changes = shared.watch(CERTIFICATES, self._stir.set)
                     shared.watch_claims(self._stir.set)
                     shared.watch(OWN, self._stir.set)
+                    if self._accounts is not None:
+                        shared.watch(ACCOUNTS, self._stir.set)
                     self._begin(shared, replica)
                 else:
                     with self._lock:
@@ -166,10 +188,14 @@ class Node:
                             self._to_take |= replica.refused_folders()
                     self._demand_format(shared)
                     self._confirm(shared)
+                    self._share_accounts()
+                    self._take_over(shared, replica)
                     self._move(replica)
                 failures = 0
                 if self._faults.ended(PART):
                     self._look()
+                self._see_peers()
+                self._tell()
             except Fenced:
                 log.error(
                     "cluster %s: another machine has been made the one that orders", self._name
@@ -177,20 +203,28 @@ class Node:
                 self._claim = None
             except OSError as error:
                 failures += 1
+                self._gone_since = None
                 self._missed(error)
+                self._see_peers()
             except Exception:
                 failures += 1
                 log.exception("a fault in the certifier itself")
             if failures:
                 self._closing.wait(PAUSES[min(failures, len(PAUSES)) - 1])
             else:
-                due = not self._stir.wait(_LOOK_EVERY)
+                pause = _LOOK_EVERY
+                if self._gone_since is not None:
+                    pause = max(self._gone_since + self._patience(replica) - time.monotonic(), 0.1)
+                due = not self._stir.wait(min(pause, _LOOK_EVERY))
                 self._stir.clear()
 
     def _begin(self, shared: EtcdStore, replica: Replica) -> None:
         """Learn what the engine has; then it is known who orders, and from when on."""
         self._demand_format(shared)
         self._confirm(shared)
+        if self._accounts is not None:
+            self._accounts.take(orders=self._claim is not None)
+        self._share_accounts()
         replica.take_all(orders=self._claim is not None)
         self._learnt.set()
         log.info(
@@ -236,15 +270,63 @@ class Node:
         self._reached.set()
         if orderer != self._known_orderer:
             if self._settings.order and orderer is not None and claim is None:
-                log.warning(
-                    "cluster %s: %s orders certificates; this node, which has order: true as well, "
-                    "takes them",
+                log.info(
+                    "cluster %s: %s orders certificates; this node takes them, and orders when %s "
+                    "is gone",
                     self._name,
+                    orderer,
                     orderer,
                 )
             self._known_orderer = orderer
             self._recall(orderer)
             self._look()
+
+    def _share_accounts(self) -> None:
+        if self._accounts is None:
+            return
+        if self._claim is not None:
+            self._accounts.offer(self._claim)
+        else:
+            self._accounts.take(orders=False)
+
+    def _take_over(self, shared: EtcdStore, replica: Replica) -> None:
+        """Take the claim of a machine that is gone for good, as far as can be known."""
+        owner, claim = self._known_orderer, self._claim
+        if not self._settings.order or owner is None or claim is not None:
+            self._gone_since = None
+            return
+        if shared.is_there(MEMBERS, owner):
+            self._gone_since = None
+            return
+        now = time.monotonic()
+        if self._gone_since is None:
+            self._gone_since = now
+        if now < self._gone_since + self._patience(replica):
+            return
+        self._gone_since = None
+        if shared.take(ORDERER, owner, self._settings.node):
+            log.warning(
+                "cluster %s: %s is gone; this node orders certificates now", self._name, owner
+            )
+            self._confirm(shared)
+
+    def _patience(self, replica: Replica) -> float:
+        return min(_TAKES_OVER_AFTER, max(replica.shortest_life * _TAKES_OVER_PART, 1.0))
+
+    def _see_peers(self) -> None:
+        """Tell the scheduler whether another machine may order without being heard of."""
+        if self._company is not None and not self._faults.of(PART) and self._reached.is_set():
+            rivals = any(
+                one["candidate"] and one["node"] != self._settings.node
+                for one in self._company.members()
+            )
+            if rivals != self._has_rivals:
+                self._has_rivals = rivals
+                self._recall(self._known_orderer)
+        away = self._has_rivals and bool(self._faults.text)
+        if away != self.peers.away or not self.peers.is_known:
+            self.peers.told({self._settings.node: Member()}, away=away)
+            self._meet()
 
     def _move(self, replica: Replica) -> None:
         with self._lock:
@@ -298,19 +380,26 @@ class Node:
             self._learnt.set()
             self._look()
 
-    def _recalled(self) -> str | None:
-        """Who ordered, when the engine was asked last."""
+    def _recalled(self) -> tuple[str | None, bool]:
+        """Who ordered, when the engine was asked last, and whether another one could have."""
         try:
             data = self._local.load(KNOWN).get(_KNOWN_FILE, b"")
         except OSError:
-            return None
+            return None, False
         known = documents.read(data, VERSION)
         orderer = known.get("orderer")
-        same = known.get("cluster") == self._name and known.get("node") == self._settings.node
-        return orderer if same and isinstance(orderer, str) else None
+        if known.get("cluster") != self._name or known.get("node") != self._settings.node:
+            return None, False
+        rivals = known.get("rivals") is True
+        return (orderer if isinstance(orderer, str) else None), rivals
 
     def _recall(self, orderer: str | None) -> None:
-        document = {"cluster": self._name, "node": self._settings.node, "orderer": orderer}
+        document = {
+            "cluster": self._name,
+            "node": self._settings.node,
+            "orderer": orderer,
+            "rivals": self._has_rivals,
+        }
         try:
             self._local.store(KNOWN, {_KNOWN_FILE: documents.write(document, VERSION)})
         except OSError as error:

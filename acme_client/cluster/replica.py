@@ -17,6 +17,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 
+from ..certificates import record as records
 from ..certificates.repository import CHAIN, KEY, META, folder_name, name_of
 from ..errors import IssuanceError
 from ..names import covers
@@ -46,6 +47,7 @@ class Replica:
         self.wanted = wanted
         self._now = now
         self._there: dict[str, str] = {}  # digests of what the engine has, by name
+        self.shortest_life = float("inf")  # of the certificates that have been seen
         self.refused: dict[str, str] = {}  # why what the engine has is not taken, by name
 
     def refused_folders(self) -> set[str]:
@@ -102,6 +104,9 @@ class Replica:
             return False
         offered = CertificateAndKey(files[CHAIN], files[KEY])
         self._there[name] = digest_of(offered)
+        record = records.from_json(files.get(META, b""))
+        if record.not_before is not None and record.not_after is not None:
+            self.shortest_life = min(self.shortest_life, record.not_after - record.not_before)
         here = self._here(name)
         if here == offered:
             self.refused.pop(name, None)

@@ -51,7 +51,7 @@ def show_cluster(status: ClusterStatus) -> None:
             printable(one["node"]) + (" (this one)" if one["node"] == status["node"] else ""),
             printable(one["version"]),
             printable(one["since"] or ""),
-            "orders" if one["orders"] else "takes",
+            "orders" if one["orders"] else "takes, may order" if one["candidate"] else "takes",
             Cell(str(one["behind"]), YELLOW if one["behind"] else GREEN),
         )
         for one in status["members"]

@@ -152,7 +152,7 @@ def _backend(config: Config, route: Route, action: ProxyAction, request: Request
         config.trusted_proxies,
         action.via,
         action.request_headers,
-        told_of_users(config).get(action, frozenset()),
+        told_of_users(config.sites).get(action, frozenset()),
         traces=config.tracing is not None,
     )
     try:

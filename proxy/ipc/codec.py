@@ -51,14 +51,28 @@ def encode(message: _Message) -> JsonObject:
 
 
 def _fields(value: Any) -> JsonObject:
-    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    kind = type(value)
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = tuple(field.name for field in dataclasses.fields(value))
+    return {name: _plain(getattr(value, name)) for name in names}
+
+
+# The fields of each dataclass; there are as many as messages and what they are made of.
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+# What is itself in JSON. The fields of a TypedDict are, too.
+_AS_IT_IS = frozenset({str, int, float, bool, type(None), dict})
 
 
 def _plain(value: object) -> object:
-    if dataclasses.is_dataclass(value):
-        return _fields(value)
+    if type(value) in _AS_IT_IS:
+        return value
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
     return value
 
 

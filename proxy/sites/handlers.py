@@ -8,7 +8,7 @@ closed here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..config.model import (
     Action,
@@ -44,13 +44,14 @@ from .conditions import Condition
 from .forward_auth import believed
 from .rewriting import Rewriting
 from .router import Refusing, RequestRouter, Route
+from .site import SiteTable
 
 
-def told_of_users(config: Config) -> Mapping[Action, frozenset[bytes]]:
+def told_of_users(sites: Iterable[Site]) -> Mapping[Action, frozenset[bytes]]:
     """For the actions of sites where users log in, the fields that tell who they are: no route of
     such a site lets a client write them."""
     found: dict[Action, frozenset[bytes]] = {}
-    for site in config.sites:
+    for site in sites:
         names: frozenset[bytes] = frozenset()
         for route in site.routes:
             if route.rules.basic_auth is not None:
@@ -84,6 +85,7 @@ class Handlers:
     def __init__(
         self,
         config: Config,
+        sites: SiteTable,
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
         deadlines: Deadlines,
@@ -100,11 +102,23 @@ class Handlers:
             counters=counters,
             tracer=tracer,
         )
-        self._told = told_of_users(config)
+        self._sites = sites
+        self._told = told_of_users(sites.particular)
         self._handlers: dict[Action, Handler] = {}
         self._services: dict[Action, Upstream] = {}
         self._proxies: list[Upstream] = []
         self._rewriting: dict[tuple[Handler, bool, str | None], Rewriting] = {}
+
+    def prepare(self, chains: Chains) -> None:
+        """Make what opens files or connections, for all sites, before the process is confined.
+        Their routers are made of it when they are asked for."""
+        for action in self._sites.actions:
+            self.handler(action)
+        for site, rules in self._sites.ruled:
+            chains.of(site, rules)
+        self._sites.bind(lambda site: self.router(site, chains))
+        for one in self._sites.reading:
+            _ = one.router
 
     def router(self, site: Site, chains: Chains) -> RequestRouter:
         """The routes of a site, each with its filters."""

@@ -99,6 +99,8 @@ class Spawner:
         init = WorkerInit(
             number=number,
             config=generation.config,
+            sites=generation.sites,
+            policy=generation.policy,
             base=generation.base,
             listeners=generation.listeners,
             certificates=self._registry.certificates(),

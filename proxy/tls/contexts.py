@@ -35,7 +35,7 @@ from acme_client.x509.trust_bundle import authorities
 
 from ..bounded_cache import LONGEST_KEY, remember
 from ..config.model import ClientAuth, Tls
-from ..name_table import NameTable, covers
+from ..name_table import covers
 from ..transport.tls_socket import TlsSocket
 from .context_cache import Bundle, ContextCache, load
 from .shared_names import SharedNames
@@ -101,10 +101,10 @@ class Served:
 class Certificates:
     """What a worker serves, by name. Changing it never disturbs a connection that stands: each
     keeps the context that it was made with. ``paired``: the sites (by first name) with two
-    certificates; ``without_http2``: those that do not offer it. ``sites`` has the first name of the
-    site of each configured name: of several certificates for a host that of its own site is served,
-    because a site's rules for handshakes hang on it. ``reserve`` has room for the descriptors with
-    which a certificate is loaded."""
+    certificates; ``without_http2``: those that do not offer it. ``owner`` finds the first name of
+    the site that a host is configured for: of several certificates for a host that of its own site
+    is served, because a site's rules for handshakes hang on it. ``reserve`` has room for the
+    descriptors with which a certificate is loaded."""
 
     def __init__(
         self,
@@ -113,11 +113,11 @@ class Certificates:
         client_auth: Mapping[str, ClientAuth] | None = None,
         paired: frozenset[str] = frozenset(),
         without_http2: frozenset[str] = frozenset(),
-        sites: NameTable[str] | None = None,
+        owner: Callable[[str], str | None] = lambda _host: None,
         reserve: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._tls = tls
-        self._sites: NameTable[str] = sites or NameTable()
+        self._owner = owner
         self._default = default
         self._paired = paired
         self._without_http2 = set(without_http2)
@@ -241,9 +241,9 @@ class Certificates:
 
     def find(self, host: str) -> Served | None:
         """The certificate for a lower-case name or address, if there is one."""
-        owner = self._sites.find(host)
+        owner = self._owner(host)
         if owner is not None:
-            for served in self._by_site.get(owner[1], ()):
+            for served in self._by_site.get(owner, ()):
                 if covers(served.names, host):
                     return served
         return self._by_host.find(host)

@@ -1,5 +1,5 @@
-"""What the `ssl` module has no name for: its inner object, its errors, one record per turn, and a
-close_notify that waits for nothing.
+"""What the `ssl` module has no name for: its inner object, its errors and where they stay behind,
+one record per turn, and a close_notify that waits for nothing.
 
 OpenSSL is to handle one record of a connection, and then it is another connection's turn. But a
 read goes on by itself (SSL_MODE_AUTO_RETRY) as long as what comes is no data but a message of TLS's
@@ -112,6 +112,16 @@ def disable_auto_retry(inner: Any) -> None:
         _openssl.ctrl(_pointer(inner, _AT_SSL), _CTRL_CLEAR_MODE, _MODE_AUTO_RETRY, None)
 
 
+def forget_error() -> None:
+    """Empty this thread's queue of errors after an operation that failed by the system's error.
+
+    OpenSSL 3.5 leaves that error there, and so does the `ssl` module of Python 3.13; then each read
+    that finds nothing, of whatever connection, is taken to have failed by it: one client that
+    resets its connection would end those of others."""
+    if _openssl is not None:
+        _openssl.clear_error()
+
+
 def send_close_notify(sock: ssl.SSLSocket | TlsSocket) -> None:
     """Say that nothing more will be sent (RFC 8446 §6.1), and wait for nothing. One attempt: what
     finds no room is not said.
@@ -124,7 +134,7 @@ def send_close_notify(sock: ssl.SSLSocket | TlsSocket) -> None:
         return
     if _openssl is not None:
         _openssl.shutdown(_pointer(tls, _AT_SSL))
-        _openssl.clear_error()  # or the next operation would take its error for its own
+        forget_error()
         return
     with contextlib.suppress(OSError, ssl.SSLError, ValueError):
         sock.unwrap()

@@ -53,6 +53,7 @@ class TlsStream(SocketStream):
             refused = openssl.is_refusal(error)
             raise (HandshakeRefused if refused else StreamBroken)(reason(error)) from None
         except OSError as error:
+            openssl.forget_error()
             raise StreamBroken(reason(error)) from None
 
     def read(self, limit: int = READ_SIZE, on_data: OnData | None = None) -> Awaitable[bytes]:
@@ -90,12 +91,18 @@ class TlsStream(SocketStream):
             if self._sock.suppress_ragged_eofs:  # type: ignore[union-attr] # not in typeshed
                 return b""
             raise
+        except OSError:
+            openssl.forget_error()
+            raise
 
     def _send(self, data: bytes | memoryview) -> int:
         try:
             return self._encrypt(data)
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return 0
+        except OSError:
+            openssl.forget_error()
+            raise
 
     async def send_eof(self) -> None:
         self._farewell()

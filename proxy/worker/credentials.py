@@ -13,7 +13,6 @@ import os
 import ssl
 from collections.abc import Callable
 
-from ..config.model import Config
 from ..handlers.http01 import Http01Handler
 from ..ipc.messages import (
     CertificateFacts,
@@ -26,7 +25,6 @@ from ..ipc.messages import (
 )
 from ..ipc.packs import Bundle, Pack
 from ..ipc.reserve import Reserve
-from ..name_table import NameTable
 from ..protocol.client_address import subscriber
 from ..sites.site import SiteTable
 from ..tls.acme_alpn import AlpnChallenges
@@ -44,29 +42,28 @@ _TO_LOAD = 2
 
 class Credentials:
     """``certificates`` for TLS, ``http01`` and ``alpn`` for challenges, ``on_demand`` for names
-    that no site lists; ``names_on_demand`` maps each of those to its site's first name. ``say``
-    sends to the supervisor."""
+    that no site lists. ``say`` sends to the supervisor."""
 
     def __init__(
         self,
         init: WorkerInit,
         sites: SiteTable,
-        names_on_demand: dict[str, str],
         say: Callable[[WantCertificate | CertificateUsed], None],
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
     ) -> None:
         config = init.config
-        self._known_sites = {site.names[0] for site in config.sites}
-        self._paired = frozenset(site.names[0] for site in config.sites if site.paired)
-        self._without_http2 = frozenset(site.names[0] for site in config.sites if not site.http2)
+        few = sites.particular
+        self._sites = sites
+        self._paired = frozenset(site.names[0] for site in few if site.paired)
+        self._without_http2 = frozenset(site.names[0] for site in few if not site.http2)
         self.certificates = Certificates(
             config.tls,
-            _default_site(config),
-            {site.names[0]: site.client_auth for site in config.sites if site.client_auth},
+            next((site.names[0] for site in few if site.default), None),
+            {site.names[0]: site.client_auth for site in few if site.client_auth},
             self._paired,
             self._without_http2,
-            NameTable({name: site.names[0] for site in config.sites for name in site.names}),
+            sites.owner,
             # A process full of connections still loads the certificate that is asked for.
             Reserve(_TO_LOAD).lent,
         )
@@ -74,8 +71,8 @@ class Credentials:
         self.http01 = Http01Handler()
         self.alpn = AlpnChallenges()
         self.on_demand = OnDemandCertificates(
-            config, names_on_demand, self.certificates, sites.configured, subscriber, say, loop,
-            clock,
+            few, not config.acme.directory_given, sites.on_demand, self.certificates,
+            sites.configured, subscriber, say, loop, clock,
         )  # fmt: skip
         for announced in init.certificates:
             self._put(announced.facts, announced.bundle, try_out=False)
@@ -112,7 +109,7 @@ class Credentials:
         if on_demand_for:
             known = self.on_demand.has_site(on_demand_for)
         else:
-            known = site in self._known_sites and (name == site or site in self._paired)
+            known = self._sites.has(site) and (name == site or site in self._paired)
         if not known:  # of a site of an older or a newer generation
             bundle.release()
             return
@@ -149,7 +146,3 @@ class Credentials:
             self.http01.remove(message.host, message.token)
         else:
             self.alpn.remove(message.host, message.token)
-
-
-def _default_site(config: Config) -> str | None:
-    return next((site.names[0] for site in config.sites if site.default), None)

@@ -19,14 +19,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Literal
 
 from acme_client.late_dataclass import dataclass
 from acme_client.names import hostname
 from acme_client.on_demand.policy import Refusals, takes
 
-from ..config.model import Config
+from ..config.model import Site
 from ..config.syntax.names import publicly_certifiable
 from ..ipc.messages import CertificateUsed, OnDemandResult, WantCertificate
 from ..log import Seldom
@@ -70,13 +70,14 @@ class _Asked:
 class OnDemandCertificates:
     """The names that came on demand, and the handshakes and requests that wait for another.
 
-    ``hosts`` maps each name to the first name of its site; the table of sites is given the same
-    dict. ``knows`` tells whether a host is configured, ``account`` for whom a peer counts, ``say``
-    sends to the supervisor."""
+    ``public``: the CA is for public names only. ``hosts`` maps each name to the first name of its
+    site; the table of sites has the same dict. ``knows`` tells whether a host is configured,
+    ``account`` for whom a peer counts, ``say`` sends to the supervisor."""
 
     def __init__(
         self,
-        config: Config,
+        sites: Iterable[Site],
+        public: bool,
         hosts: Hosts,
         certificates: Certificates,
         knows: Callable[[str], bool],
@@ -85,8 +86,8 @@ class OnDemandCertificates:
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
     ) -> None:
-        self._sites = {site.names[0]: site for site in config.sites if site.on_demand}
-        self._public = not config.acme.directory_given  # then the CA is for public names only
+        self._sites = {site.names[0]: site for site in sites if site.on_demand}
+        self._public = public
         self._hosts = hosts
         self._certificates = certificates
         self._knows = knows

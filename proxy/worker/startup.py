@@ -12,6 +12,8 @@ from ..ipc.connection_counters import CounterMemory
 from ..ipc.messages import CertificateFacts, ChallengeFacts
 from ..ipc.packs import Bundle
 from ..ipc.rate_buckets import Buckets
+from ..sandbox import Policy
+from ..sites.site import SiteTable
 from ..system.listeners import Listener
 
 
@@ -30,6 +32,8 @@ class WorkerInit:
 
     number: int
     config: Config
+    sites: SiteTable
+    policy: Policy
     base: ssl.SSLContext
     listeners: tuple[Listener, ...]
     certificates: tuple[Announced, ...]

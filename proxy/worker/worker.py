@@ -65,7 +65,6 @@ from ..protocol.h2.shared import DRAIN_SPREAD, Shared
 from ..protocol.service import Serve, Service
 from ..sites.chains import Chains
 from ..sites.handlers import Handlers
-from ..sites.site import SiteTable
 from ..system.listeners import Listener
 from ..system.privileges import confine_process
 from ..transport import openssl
@@ -101,8 +100,7 @@ def run(init: WorkerInit, channel: Channel) -> int:
     logs.set_up(f"worker {init.number}", config.log.format, config.log.level)
     confine_process()
     random.seed()  # the state inherited by fork is every worker's
-    policy = sandbox.policies(config)["worker"]
-    open_files.raise_to(policy.descriptors)  # document roots are opened before it is confined
+    open_files.raise_to(init.policy.descriptors)  # document roots are opened before it is confined
     loop = uvloop.new_event_loop() if config.uvloop else asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -110,7 +108,7 @@ def run(init: WorkerInit, channel: Channel) -> int:
     except CannotLoad as error:
         log.error("the filter %s", error)
         return 1
-    sandbox.apply(policy, config.sandbox)
+    sandbox.apply(init.policy, config.sandbox)
     forget_strange_names()
     if not openssl.AVAILABLE:
         log.warning("OpenSSL is out of sight: a flood of KeyUpdates can hold this worker up")
@@ -135,10 +133,9 @@ class Worker:
         self._memory_trim = MemoryTrim()
         self._admin_link = AdminLink(loop, self._inbox.say)
         self._log_file = None if init.access_log is None else LogFile(init.access_log)
-        on_demand: dict[str, str] = {}
-        sites = SiteTable(config.sites, on_demand)
+        sites = init.sites
         self._credentials = credentials = Credentials(
-            init, sites, on_demand, self._inbox.say, loop, self._clock
+            init, sites, self._inbox.say, loop, self._clock
         )
         counters = Counters() if config.admin is not None else None
         self._counts = ConnectionCounters(init.counters, init.number, init.beside, init.secret)
@@ -169,7 +166,7 @@ class Worker:
         context = self._context
         tracer = self._tracer(init)
         self._handlers = Handlers(
-            config, loop, self._clock, deadlines, self._context.counters, tracer
+            config, sites, loop, self._clock, deadlines, self._context.counters, tracer
         )
 
         def rates(site: Site) -> RateLimits:
@@ -202,7 +199,7 @@ class Worker:
         self._self_probe = SelfProbe(loop, self._clock, self._connections)
         self._one_look = asyncio.Lock()
         self._looks: set[asyncio.Task[None]] = set()
-        sites.bind(lambda site: self._handlers.router(site, chains))
+        self._handlers.prepare(chains)
         for url in init.drained:
             self._handlers.drain_backend(url, True)
 
@@ -231,7 +228,7 @@ class Worker:
         if self._log_file is None or init.access_log is None:
             return None
         form = access_format(init.config.log.format, init.access_log)
-        sites = {one.names[0]: one.log for one in init.config.sites if one.log != SiteLog()}
+        sites = {one.names[0]: one.log for one in init.sites.particular if one.log != SiteLog()}
         traces = init.spans is not None
         return new_access_log(self._log_file, form, self._loop, sites, traces=traces)
 

@@ -391,7 +391,7 @@ def test_out_of_descriptors_it_sheds_the_idle_and_serves_on(
     options = ["--domain", "a.test", "--root", str(root), "--state", str(folder / "state")]
     options += ["--http-port", str(ports[0]), "--https-port", str(ports[1])]
     options += ["--bind", "127.0.0.1", "--workers", "1"]
-    with Server(options, folder, prefix=("prlimit", "--nofile=64:64")) as server:
+    with Server(options, folder, prefix=("prlimit", "--nofile=72:72")) as server:
         server.await_log("certificate obtained")
         held = []
         for _ in range(150):
@@ -424,7 +424,7 @@ def test_out_of_descriptors_a_backend_is_not_blamed(folder: Path, ports: tuple[i
         options = ["--domain", "a.test", "--backend", f"http://127.0.0.1:{backend}"]
         options += ["--state", str(folder / "state"), "--bind", "127.0.0.1", "--workers", "1"]
         options += ["--http-port", str(ports[0]), "--https-port", str(ports[1])]
-        with Server(options, folder, prefix=("prlimit", "--nofile=64:64")) as server:
+        with Server(options, folder, prefix=("prlimit", "--nofile=72:72")) as server:
             server.await_log("certificate obtained")
             held = [talk(folder, ports)]
             held[0].asks("/", "a.test")

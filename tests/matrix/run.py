@@ -1,6 +1,6 @@
 """`make test-matrix`: the suite on Debian 13, the units under its systemd, fast tests on each Python.
 
-    PYTHONPATH=.:tests python -m tests.matrix.run [--quick] [--only WORD]
+    PYTHONPATH=.:tests python -m tests.matrix.run [--quick] [--only WORDS]
 
 Debian 13 is made by debootstrap below /var/cache/treehouse-proxy/matrix (or $MATRIX_CACHE), some
 4 GB with what the tests need, and kept; so are the environments of the Pythons. What is at hand
@@ -48,8 +48,10 @@ def main() -> int:
         ("Debian 13: the suite", lambda: _suite(Chroot("trixie"), arguments.quick)),
         ("Debian 13: its systemd as process 1", _systemd),
     ]
-    for python in pythons.found():
-        name = f"Python {python.name} with {python.openssl}: fast tests"
+    there = pythons.found()
+    for python in there:
+        newest = ", the newest here," if python is there[-1] else ""
+        name = f"Python {python.name}{newest} with {python.openssl}: fast tests"
         steps.append((name, lambda python=python: _python(python, arguments.quick)))
     steps.append(
         ("Debian's next release: fast tests", lambda: _fast(Chroot("forky"), arguments.quick))

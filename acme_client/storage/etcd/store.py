@@ -251,6 +251,31 @@ class EtcdStore:
         put = {"request_put": {"key": encoded(key), "value": encoded(sealed)}}
         self._transaction([], [put])
 
+    def take(self, folder: str, owner: str, successor: str) -> bool:
+        """Give a claim to another owner, unless it is no longer this one's; returns whether it has
+        been given. Raises OSError, `Unreadable`."""
+        key = f"{self.prefix}{_LOCK}{folder}"
+        answer = self.api.call("/v3/kv/range", {"key": encoded(key)})
+        for found in answer.get("kvs") or ():
+            if self._owner_in(key, folder, found) != owner:
+                return False
+            same = {
+                "key": encoded(key),
+                "target": "MOD",
+                "result": "EQUAL",
+                "mod_revision": str(found.get("mod_revision")),
+            }
+            sealed = self._seals.seal(key, folder, successor.encode())
+            put = {"request_put": {"key": encoded(key), "value": encoded(sealed)}}
+            return bool(self._transaction([same], [put]).get("succeeded"))
+        return False
+
+    def is_there(self, folder: str, file: str) -> bool:
+        """Whether a file that was stored alone is there. Raises OSError."""
+        key = encoded(self._key(folder, file))
+        answer = self.api.call("/v3/kv/range", {"key": key, "count_only": True})
+        return number(answer.get("count")) > 0
+
     def _owner_in(self, key: str, folder: str, found: Mapping[str, Any]) -> str:
         try:
             return self._seals.open(key, folder, decoded(found.get("value"))).decode()

@@ -127,11 +127,10 @@ def _who_orders(facts: ClusterFacts) -> Finding:
     if facts.orderer is not None:
         if facts.order:
             return Finding(
-                "attention",
+                "ok",
                 _ABOUT,
-                f"{facts.name}: {facts.orderer} orders certificates, and this node takes them, "
-                f"though it has order: true; {has}",
-                "write order: false here; or treehouse-proxy cluster join --take-over",
+                f"{facts.name}: {facts.orderer} orders certificates, this node takes them, and "
+                f"orders when {facts.orderer} is gone; {has}",
             )
         return Finding(
             "ok", _ABOUT, f"{facts.name}: {facts.orderer} orders, this node takes; {has}"

@@ -11,6 +11,7 @@ is the business of `reload`.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import ssl
@@ -23,6 +24,8 @@ from acme_client.late_dataclass import dataclass
 
 from ...config.model import Config
 from ...ipc.connection_counters import CounterMemory
+from ...sandbox import Policy, policies
+from ...sites.site import SiteTable
 from ...system.listeners import Listener
 from ...tls.contexts import server_context
 from ..roles import AnyRole
@@ -43,6 +46,25 @@ class Generation:
     counters_fd: int  # of its memory, for workers of other generations
     state: Literal["starting", "serving", "draining"] = "starting"
     born: float = field(default_factory=time.monotonic)
+    _sites: SiteTable | None = None
+    _policy: Policy | None = None
+
+    @property
+    def sites(self) -> SiteTable:
+        """What all workers know of the sites, in memory that they share. Each changes its own copy
+        of what it changes."""
+        if self._sites is None:
+            self._sites = SiteTable(self.config.sites)
+            gc.freeze()  # no worker is to look through it for garbage, and copy it by that
+        return self._sites
+
+    @property
+    def policy(self) -> Policy:
+        """What the workers may do."""
+        if self._policy is None:
+            self._policy = policies(self.config)["worker"]
+        return self._policy
+
     drains_since: float | None = None
 
 

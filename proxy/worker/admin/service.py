@@ -70,11 +70,7 @@ class AdminService(BaseService):
         self._link = link
         self._access = Access(admin, secret)
         self._chain = chain
-        self._shared_labels = {
-            site.names[0]: site.metrics_label
-            for site in config.sites
-            if site.metrics_label is not None
-        }
+        self._shared_labels = context.sites.labels
         self._pages = _Pages(self)
         self._streams = 0
         self._summary: tuple[float, Document] | None = None

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from proxy.config.model import RefuseAction, Route, Site
+from proxy.config.model import FilesAction, RefuseAction, Route, Site
+from proxy.config.schema.matching import Match
+from proxy.config.schema.rules import BasicAuth, Rules
+from proxy.config.syntax.sections import already_read
+from proxy.sites.router import Router
 from proxy.sites.site import SiteTable
 
 
@@ -103,3 +109,43 @@ def test_a_host_that_came_on_demand_is_its_sites_and_no_others() -> None:
     assert found(some, "lost.example") == "d.example"
     del on_demand["shop.example"]
     assert found(some, "shop.example") == "d.example"
+
+
+def test_a_router_is_made_once_and_for_sites_that_are_asked_for() -> None:
+    some = SiteTable((site("a.example"), site("b.example")))
+    made: list[str] = []
+
+    def router_of(config: Site) -> Router:
+        made.append(config.names[0])
+        return Router(())
+
+    some.bind(router_of)
+    assert not made
+    match = some.find(b"b.example")
+    assert match is not None
+    assert match.site.router is match.site.router
+    assert made == ["b.example"]
+    with pytest.raises(AttributeError):
+        _ = match.site.routers  # type: ignore[attr-defined] # what is not there stays away
+
+
+def test_a_table_knows_what_each_worker_would_look_at_all_sites_for() -> None:
+    """In memory that workers share: whoever looks at each site copies it."""
+    rules, logins = already_read(Rules), already_read(Rules, basic_auth=already_read(BasicAuth))
+    root = FilesAction(Path("/srv"))
+    usual = Site(("usual.example",), (Route("/*", root, rules),), rules=rules)
+    same = Site(("same.example",), (Route("/*", FilesAction(Path("/srv")), rules),), rules=rules)
+    login = Site(("login.example",), (Route("/*", root, logins),), rules=rules)
+    plain = Site(("plain.example",), (Route("/*", root, rules),), rules=rules, http2=False)
+    shared = Site(("shared.example",), (Route("/*", root, rules),), rules=rules, metrics_label="x")
+    chosen = already_read(Match, from_=("10.0.0.0/8",))
+    inner = Site(("inner.example",), (Route("/*", root, rules, match=chosen),), rules=rules)
+    some = SiteTable((usual, same, login, plain, shared, inner))
+    assert some.particular == (login, plain)
+    assert some.actions == (root,)
+    assert some.ruled == ((usual, rules), (login, logins))
+    assert some.labels == {"shared.example": "x"}
+    assert [one.name for one in some.reading] == ["inner.example"]
+    assert some.has("usual.example")
+    assert not some.has("else.example")
+    assert (some.owner("login.example"), some.owner("x.example")) == ("login.example", None)

@@ -355,6 +355,31 @@ def test_a_reset_is_broken_and_not_an_end(run: Run) -> None:
     run(talk)
 
 
+def test_one_that_breaks_leaves_the_others_whole(loop: asyncio.AbstractEventLoop) -> None:
+    """From OpenSSL 3.5 and Python 3.13 on, what a failed write leaves in OpenSSL's queue of errors is
+    taken for an error of the next connection that has nothing to read."""
+
+    async def talk() -> None:
+        deadlines = Deadlines()
+        breaks, lives = [await KINDS["TLS 1.3"](deadlines) for _ in range(2)]
+        breaks.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        os.close(breaks.peer.detach())
+        for attempt in (breaks.stream.write_now, breaks.stream.write_now):
+            with pytest.raises(StreamBroken):
+                attempt(b"x" * 100)
+            assert lives.stream.read_now(10) is None
+        with pytest.raises(StreamBroken):
+            breaks.stream.read_now(10)
+        assert lives.stream.read_now(10) is None
+        await lives.says(b"well")
+        assert await lives.stream.read() == b"well"
+        for one in (breaks, lives):
+            one.stream.close()
+            one.peer.close()
+
+    loop.run_until_complete(asyncio.wait_for(talk(), 20))
+
+
 def test_a_kept_connection_that_stirs_is_noticed(run: Run) -> None:
     async def talk(ends: Ends) -> None:
         await ends.says(b"x")

@@ -6,12 +6,11 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 import trustme
 
-from proxy.config.model import Config, Limits, OnDemand, RefuseAction, Route, Site, Tls
+from proxy.config.model import Limits, OnDemand, RefuseAction, Route, Site, Tls
 from proxy.handlers.http01 import Http01Handler
 from proxy.ipc.connection_counters import ConnectionCounters
 from proxy.ipc.packs import alone
@@ -43,9 +42,8 @@ def made(rule: OnDemand | None, protocols: Mapping[str, Serve]) -> Acceptor:
     base = server_context(Tls())
     certificates.listen_with(base)
     site = Site(("a.example.org",), (Route("/*", RefuseAction()),), on_demand=rule)
-    config = Config((site,), Path("/"))
     waiting = OnDemandCertificates(
-        config, {}, certificates, lambda host: host == b"a.example.org", subscriber,
+        (site,), True, {}, certificates, lambda host: host == b"a.example.org", subscriber,
         lambda _: None, loop, clock,
     )  # fmt: skip
     counts = ConnectionCounters.for_one_worker(Limits().connections)

@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from proxy.config.model import Acme, Config, OnDemand, RefuseAction, Route, Site, Tls
+from proxy.config.model import OnDemand, RefuseAction, Route, Site, Tls
 from proxy.ipc.messages import CertificateUsed, OnDemandResult, WantCertificate
 from proxy.ipc.packs import alone
 from proxy.sites.site import SiteTable
@@ -43,16 +42,13 @@ class World:
         self.hosts: dict[str, str] = {}
         self.certificates = Certificates(Tls())
         self.deadlines = Deadlines()
-        config = Config(
-            sites=(site("own.example"), *(sites or (site("shops.example", ASK),))),
-            state=Path("/"),
-            acme=Acme(directory_given=not public),
-        )
+        every = (site("own.example"), *(sites or (site("shops.example", ASK),)))
         self.on_demand = OnDemandCertificates(
-            config,
+            every,
+            public,
             self.hosts,
             self.certificates,
-            SiteTable(config.sites).configured,
+            SiteTable(every).configured,
             lambda peer: peer,
             self.said.append,
             self.loop,

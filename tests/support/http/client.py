@@ -7,6 +7,8 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from proxy.transport import openssl
+
 
 @dataclass
 class Answer:
@@ -43,7 +45,11 @@ class Talk:
         self.sock.close()  # for a talk of one line
 
     def says(self, data: bytes) -> None:
-        self.sock.sendall(data)
+        try:
+            self.sock.sendall(data)
+        except OSError:
+            openssl.forget_error()  # or other talks of this thread would end by it
+            raise
 
     def hears(self, method: str = "GET") -> Answer:
         """One whole final answer."""
