@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 # What was measured → number of sites → server → figure.
 Results = dict[str, dict[int, dict[str, float]]]
@@ -14,7 +14,19 @@ _COLOURS = {"treehouse-proxy": "#c33", "nginx": "#2a7f62", "caddy": "#8a5fbf"}
 _CHARTS = ("start to serving, s", "worker at rest, PSS MB", "reload, s")
 
 
-def page(results: Results, heading: Mapping[str, str]) -> str:
+# What the page begins with: how one server compares with the others at the largest number.
+_COMPARED = (
+    *_CHARTS,
+    "start to serving, CPU s of all",
+    "all processes at rest, PSS MB",
+    "handshake, hot: CPU, ms",
+    "handshake, cold: CPU, ms",
+    "reload, CPU s of all that stays",
+)
+
+
+def page(results: Results, heading: Mapping[str, str], troubles: Sequence[str] = ()) -> str:
+    """Return `scale.md`. ``troubles``: what could not be measured."""
     counts = sorted({count for figures in results.values() for count in figures})
     servers = list(dict.fromkeys(one for by in results.values() for few in by.values() for one in few))  # fmt: skip
     header = " | ".join(f"{count:,}" for count in counts)
@@ -26,6 +38,9 @@ def page(results: Results, heading: Mapping[str, str]) -> str:
         "a certificate (ECDSA P-256, the built-in CA) and a name for each site, one document root.",
         f"{heading['servers']}.",
         "",
+        *(f"**Not measured**: {one}" for one in troubles),
+        *_comparison(results, servers, max(counts, default=0)),
+        "",
         f"| what | server | {header} |",
         f"|---|---|{'---:|' * len(counts)}",
     ]
@@ -35,6 +50,26 @@ def page(results: Results, heading: Mapping[str, str]) -> str:
             if any(one is not None for one in row):
                 lines.append(f"| {what} | {server} | {' | '.join(map(_figure, row))} |")
     return "\n".join(lines) + "\n"
+
+
+def _comparison(results: Results, servers: Sequence[str], count: int) -> Iterator[str]:
+    """Yield a table of a few figures, each beside what it is of the first server's."""
+    yield f"![start, memory and reload with {count:,} sites](scale.svg)"
+    yield ""
+    yield f"| {count:,} sites | {' | '.join(servers)} |"
+    yield f"|---|{'---:|' * len(servers)}"
+    for what in _COMPARED:
+        figures = results.get(what, {}).get(count, {})
+        first = figures.get(servers[0]) if servers else None
+        cells = []
+        for server in servers:
+            value = figures.get(server)
+            times = (
+                f" ({value / first:.2f} times)" if value and first and server != servers[0] else ""
+            )
+            cells.append(_figure(value) + times)
+        if figures:
+            yield f"| {what} | {' | '.join(cells)} |"
 
 
 def _figure(value: float | None) -> str:

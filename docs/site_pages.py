@@ -28,6 +28,7 @@ PAGES = {
     "benchmarks/results.md": "measured.md",
     "benchmarks/scale.md": "scale.md",
     "benchmarks/chart.svg": "images/chart.svg",
+    "benchmarks/scale.svg": "images/scale.svg",
 }
 _LINK = re.compile(r"(?P<text>!?\[[^]]*\])\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 # GitHub wants a bar escaped in a table, in code too; Python-Markdown shows the backslash then.

@@ -3,7 +3,8 @@
     python packaging/sbom.py SITE-PACKAGES --lock requirements/packages.txt \\
         --name treehouse-proxy --version 1.2.3 --kind deb
 
-With ``--dpkg /var/lib/dpkg/status --debian 13`` the Debian packages of an image are in it as well.
+With ``--status-folder FOLDER --debian 13`` the Debian packages of an image are in it as well: a
+file for each, as ``dpkg-deb -f`` prints its fields.
 
 The components are the Python packages that lie in SITE-PACKAGES, with the hashes that the lock file
 allows of each, and the Debian packages of an image. The document is a function of these and of
@@ -76,9 +77,9 @@ def of_python(one: Distribution, hashes: dict[str, list[str]]) -> Component:
 
 
 def of_debian(stanza: str, release: str) -> Component | None:
-    """Return the component of an installed Debian package; None of another."""
+    """Return the component of a Debian package by its fields; None of our own."""
     fields = dict(re.findall(r"(?m)^([A-Za-z-]+): (.*)$", stanza))
-    if fields.get("Status") != "install ok installed" or fields["Package"] == "treehouse-proxy":
+    if not fields or fields["Package"] == "treehouse-proxy":
         return None
     name, version, machine = fields["Package"], fields["Version"], fields["Architecture"]
     purl = f"pkg:deb/debian/{name}@{quote(version, safe='')}?arch={machine}&distro=debian-{release}"
@@ -130,7 +131,10 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--version", required=True)
     parser.add_argument("--kind", required=True, choices=["wheel", "deb", "image"])
-    parser.add_argument("--dpkg", type=Path)
+    parser.add_argument(
+        "--only-locked", action="store_true", help="what else lies there is not in it"
+    )
+    parser.add_argument("--status-folder", type=Path)
     parser.add_argument("--debian", default="")
     given = parser.parse_args()
     hashes = locked(given.lock.read_text())
@@ -138,9 +142,10 @@ def main() -> None:
         of_python(one, hashes)
         for one in distributions(path=[str(given.packages)])
         if normalized(one.metadata["Name"]) != given.name
+        and (not given.only_locked or normalized(one.metadata["Name"]) in hashes)
     ]
-    if given.dpkg is not None:
-        stanzas = given.dpkg.read_text().split("\n\n")
+    if given.status_folder is not None:
+        stanzas = [path.read_text() for path in given.status_folder.iterdir()]
         components += [one for text in stanzas if (one := of_debian(text, given.debian))]
     when = int(os.environ["SOURCE_DATE_EPOCH"])
     print(json.dumps(bill(given.name, given.version, given.kind, components, when), indent=1))

@@ -4,7 +4,7 @@ in real Debians (`tests/trials`)."""
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,64 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from support.program.checkout import Checkout
 from support.program.server import REPOSITORY
 
 SCRIPTS = ["postinst", "prerm", "postrm"]
-WHEN = "2026-01-02T03:04:05Z"
-
-
-class Checkout:
-    """A repository of its own with the files of this one, and one commit."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        names = subprocess.run(
-            ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=REPOSITORY, check=True, capture_output=True, text=True,
-        ).stdout.split("\0")  # fmt: skip
-        for name in names:
-            if name and not name.startswith(("tests/", "benchmarks/", "docs/")):
-                if not (REPOSITORY / name).is_file():
-                    continue
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(REPOSITORY / name, folder / name)
-        self.git("init", "-q", "-b", "main")
-        self.commit()
-
-    def git(self, *arguments: str) -> None:
-        environment = os.environ | {"GIT_AUTHOR_DATE": WHEN, "GIT_COMMITTER_DATE": WHEN}
-        names = (
-            "-c",
-            "user.name=A",
-            "-c",
-            "user.email=a@example.org",
-            "-c",
-            "commit.gpgsign=false",
-        )
-        subprocess.run(
-            ["git", *names, "-C", str(self.folder), *arguments],
-            check=True, capture_output=True, env=environment,
-        )  # fmt: skip
-
-    def commit(self) -> None:
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", "All of it")
-
-    def runs(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=os.environ | {"PYTHON": sys.executable} | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=180,
-        )
-
-    def version(self, *options: str, **environment: str) -> str:
-        done = self.runs(sys.executable, "packaging/version.py", *options, **environment)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
 
 
 @pytest.fixture
@@ -197,3 +143,128 @@ def test_the_packages_carry_what_the_tests_ran_with() -> None:
                 pins.setdefault(package, set()).add(version.split()[0])
     assert "dns-lexicon" in pins
     assert {name: found for name, found in pins.items() if len(found) > 1} == {}
+
+
+# The maintainer scripts in a root of their own: what they call are notes of what was called.
+
+_NOTED = ["adduser", "deluser", "deb-systemd-helper", "deb-systemd-invoke", "systemctl", "getent"]
+
+
+class FakeRoot:
+    """Paths of the scripts are moved into it, and of the programs that they call only the names count."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.notes = folder / "notes"
+        folder.mkdir()
+        self.notes.touch()
+        for name in (
+            "bin",
+            "etc/treehouse-proxy/sites.d",
+            "var/lib",
+            "var/log",
+            "usr/lib/treehouse-proxy/bin",
+        ):
+            (folder / name).mkdir(parents=True)
+        for name in _NOTED:
+            self.program(f"bin/{name}", "")
+        self.program("usr/lib/treehouse-proxy/bin/python", "")
+        self.program("usr/lib/treehouse-proxy/bin/treehouse-proxy", "")
+        # Nobody has another user here; who may own folders matters in the trials.
+        self.program("bin/install", 'for last; do :; done; mkdir -p "$last"')
+
+    def program(self, path: str, body: str) -> None:
+        made = self.folder / path
+        made.write_text(f'#!/bin/sh\necho "{made.name} $*" >> {self.notes}\n{body}\n')
+        made.chmod(0o755)
+
+    def boot(self) -> None:
+        """systemd runs."""
+        (self.folder / "run/systemd/system").mkdir(parents=True)
+
+    def runs(self, script: str, *arguments: str) -> str:
+        """What it calls, and what it says."""
+        text = (REPOSITORY / "packaging/debian" / script).read_text()
+        text = re.sub(r"([ =])/(usr/lib|etc|var|run)/", rf"\1{self.folder}/\2/", text)
+        copy = self.folder / script
+        copy.write_text(text)
+        self.notes.write_text("")
+        path = f"{self.folder}/bin:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["sh", str(copy), *arguments], env={"PATH": path}, check=False, timeout=60,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return self.notes.read_text() + done.stderr
+
+
+@pytest.fixture
+def fake(folder: Path) -> FakeRoot:
+    return FakeRoot(folder / "root")
+
+
+def test_installing_makes_the_user_and_starts_the_service(fake: FakeRoot) -> None:
+    fake.program("bin/getent", "exit 2")
+    without = fake.runs("postinst", "configure", "")
+    assert "adduser --system --group --quiet --no-create-home" in without
+    assert "treehouse" in without
+    assert (fake.folder / "var/lib/treehouse-proxy").is_dir()
+    assert (fake.folder / "var/log/treehouse-proxy").is_dir()
+    assert "deb-systemd-helper" in without
+    assert "deb-systemd-invoke" not in without  # a chroot, where an image is made
+    fake.boot()
+    fake.program("bin/getent", "")
+    again = fake.runs("postinst", "configure", "")
+    assert "adduser" not in again
+    assert "deb-systemd-invoke start treehouse-proxy.service" in again
+    fake.program("bin/deb-systemd-invoke", "exit 1")
+    assert "journalctl -u treehouse-proxy -n 20" in fake.runs("postinst", "configure", "")
+
+
+def test_an_upgrade_stops_nothing_and_hands_over(fake: FakeRoot) -> None:
+    fake.boot()
+    before = fake.runs("prerm", "upgrade", "1.0.1-1")
+    assert "stop" not in before
+    running = 'case "$1" in status) echo \'{"pid": 12}\';; esac'
+    fake.program("usr/lib/treehouse-proxy/bin/treehouse-proxy", running)
+    told = fake.runs("postinst", "configure", "1.0.0-1")
+    assert "treehouse-proxy upgrade --config" in told
+    assert not re.search(r"invoke|restart", told)
+    failing = f"{running}; [ $1 != upgrade ]"
+    fake.program("usr/lib/treehouse-proxy/bin/treehouse-proxy", failing)
+    assert "the program from before goes on serving" in fake.runs(
+        "postinst", "configure", "1.0.0-1"
+    )
+    # Where no server runs there is nothing to hand over, and nothing is started.
+    fake.program("usr/lib/treehouse-proxy/bin/treehouse-proxy", "echo '{\"pid\": null}'")
+    told = fake.runs("postinst", "configure", "1.0.0-1")
+    assert not re.search(r"proxy upgrade|invoke", told)
+
+
+def test_a_removal_stops_and_keeps_what_a_purge_deletes(fake: FakeRoot) -> None:
+    fake.boot()
+    fake.runs("postinst", "configure", "")
+    state = fake.folder / "var/lib/treehouse-proxy/key.pem"
+    state.write_text("")
+    compiled = fake.folder / "usr/lib/treehouse-proxy/lib/__pycache__"
+    compiled.mkdir(parents=True)
+    removed = fake.runs("prerm", "remove")
+    assert "deb-systemd-invoke stop treehouse-proxy.service" in removed
+    assert "treehouse-proxy stop --config" in removed
+    assert not compiled.exists()
+    fake.runs("postrm", "remove")
+    assert state.exists()
+    # An administrator's own user of that name stays; ours has the home that postinst gives.
+    fake.program("bin/getent", "echo treehouse:x:1000:1000::/home/treehouse:/bin/bash")
+    assert "deluser" not in fake.runs("postrm", "purge")
+    assert not state.exists()
+    fake.program(
+        "bin/getent", "echo treehouse:x:101:102::/var/lib/treehouse-proxy:/usr/sbin/nologin"
+    )
+    assert "deluser --system --quiet treehouse" in fake.runs("postrm", "purge")
+    assert not (fake.folder / "etc/treehouse-proxy").exists()
+    (fake.folder / "etc/treehouse-proxy/sites.d").mkdir(parents=True)
+    own = fake.folder / "etc/treehouse-proxy/sites.d/own.yaml"
+    own.write_text("")
+    fake.runs("postrm", "purge")
+    assert own.exists()

@@ -290,9 +290,10 @@ class Podman:
         self._image()
         self.come_back()
 
-    def _do(self, *words: str) -> str:
+    def do(self, *words: str, within: float = 60) -> str:
+        """What podman prints. Raises OSError with its words."""
         done = subprocess.run(
-            [*self._command, *words], capture_output=True, text=True, timeout=60, check=False
+            [*self._command, *words], capture_output=True, text=True, timeout=within, check=False
         )
         if done.returncode:
             raise OSError(f"podman {words[0]}: {done.stderr}")
@@ -306,7 +307,7 @@ class Podman:
         (image / "bin/sh").symlink_to("busybox")  # health checks are lines of a shell
         archive = self.folder / "image.tar"
         subprocess.run(["tar", "-C", str(image), "-cf", str(archive), "."], check=True)
-        self._do("import", str(archive), "treehouse:test")
+        self.do("import", str(archive), "treehouse:test")
 
     def run(
         self, name: str, labels: Mapping[str, str], text: str, *, service: str | None = None
@@ -314,26 +315,26 @@ class Podman:
         all_labels = {**labels, **_compose(service)}
         words = [f"--label={name_}={value}" for name_, value in all_labels.items()]
         answer = f"echo '{text}' > /www/index.html; exec /bin/busybox httpd -f -p {PORT} -h /www"
-        self._do(
+        self.do(
             "run", "-d", "--name", name, "--cgroups=disabled", f"--expose={PORT}",
             "--health-cmd", "/bin/busybox test ! -e /tmp/ill", "--health-interval=disable",
             "--health-retries=1", *words, "treehouse:test", "/bin/busybox", "sh", "-c", answer,
         )  # fmt: skip
 
     def stop(self, name: str) -> None:
-        self._do("stop", "-t", "0", name)
+        self.do("stop", "-t", "0", name)
 
     def start(self, name: str) -> None:
-        self._do("start", name)
+        self.do("start", name)
 
     def remove(self, name: str) -> None:
-        self._do("rm", "-f", "-t", "0", name)
+        self.do("rm", "-f", "-t", "0", name)
 
     def set_health(self, name: str, *, healthy: bool) -> None:
         verb = "rm -f" if healthy else "touch"
-        self._do("exec", name, "/bin/busybox", "sh", "-c", f"/bin/busybox {verb} /tmp/ill")
+        self.do("exec", name, "/bin/busybox", "sh", "-c", f"/bin/busybox {verb} /tmp/ill")
         with contextlib.suppress(OSError):
-            self._do("healthcheck", "run", name)
+            self.do("healthcheck", "run", name)
 
     def go_away(self) -> None:
         if self._service is not None:
@@ -357,7 +358,7 @@ class Podman:
     def close(self) -> None:
         self.go_away()
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            self._do("rm", "-f", "-a", "-t", "0")
+            self.do("rm", "-f", "-a", "-t", "0")
 
 
 @contextlib.contextmanager
