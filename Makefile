@@ -97,6 +97,11 @@ drains: $(READY_DEV) packages ## fifty reloads and ten upgrades under HTTP/2, gR
 live: $(READY_DEV) packages ## five minutes of certificates that live for 90 seconds
 	LIVE_SECONDS=300 LIVE_VALIDITY=90 $(BIN)/python -m pytest -q -s tests/e2e/test_live_renewal.py
 
+.PHONY: cluster
+cluster: $(READY_DEV) packages ## five minutes in which machines and members of etcd are killed in turns
+	CLUSTER_SECONDS=$(or $(CLUSTER_SECONDS),300) $(BIN)/python -m pytest -q -s \
+	  tests/e2e/test_cluster_faults.py tests/e2e/test_cluster_live.py
+
 .PHONY: years
 years: $(READY_DEV) ## a thousand certificates over three years, against a simulated CA and clock
 	YEARS_EXAMPLES=3000 $(BIN)/python -m pytest -q -p no:cacheprovider --timeout 3600 \
@@ -104,6 +109,12 @@ years: $(READY_DEV) ## a thousand certificates over three years, against a simul
 	@printf '%s\n' {6,45,90}-{ARI,alone} | YEARS_CERTIFICATES=$(or $(CERTIFICATES),1000) YEARS=3 \
 	  xargs -P $$(nproc) -I LIFE $(BIN)/python -m pytest -q -s -p no:cacheprovider \
 	  "tests/acme_client/test_years.py::test_years_without_a_lapse[LIFE]"
+
+.PHONY: cluster-years
+cluster-years: $(READY_DEV) ## the same on three and ten machines together, in peace and in trouble; hours
+	@printf '%s\n' {3,10}-{peace,trouble} | YEARS_CERTIFICATES=$(or $(CERTIFICATES),1000) YEARS=$(or $(YEARS),3) \
+	  xargs -P $$(nproc) -I LIFE $(BIN)/python -m pytest -q -s -p no:cacheprovider \
+	  "tests/acme_client/test_cluster_years.py::test_years_of_several_machines[LIFE]"
 
 # Debian packages that making and trying packages needs; nothing else does.
 PACKAGERS := mmdebstrap debian-archive-keyring dpkg-dev
@@ -167,7 +178,7 @@ compiled: $(VENV)/bin/pip
 
 # C forms of a few functions, for this Python; the program runs without them as well.
 .PHONY: accelerated
-accelerated: $(READY) ## the accelerated lane: a tenth less CPU per small request; takes a C compiler
+accelerated: $(READY) ## the accelerated lane: a tenth to a fifth less CPU per request; takes a C compiler
 	@$(BIN)/python -m proxy.accelerated.build >/dev/null
 
 .PHONY: packages

@@ -308,6 +308,9 @@ class Agent:
             return
         every = list(self._scheduler.certificates.values())
         first = min((one.record.renew_at for one in every if one.record.renew_at), default=None)
+        if first is None:
+            log.info("none of %d certificates is at hand", len(every))
+            return
         log.info(
             "%d of %d certificates at hand, the first renews about %s",
             sum(one.facts is not None for one in every),

@@ -98,6 +98,7 @@ class Obtainer:
     ) -> None:
         begun = time.monotonic()  # the clock may be set meanwhile
         force, managed.force = managed.force, False
+        managed.by_hand = False
         avoided = set() if force else self._avoided(managed)
         authority = ca_choice.authority(managed.wanted, managed.record, self._now(), avoided)
         managed.record = transitions.on_started(

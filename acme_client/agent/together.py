@@ -107,7 +107,6 @@ class Together:
                 return False
         if record.state not in READY:
             managed.record = transitions.on_requested(record)
-        managed.by_hand = False
         return True
 
     def may_replace(self, managed: ManagedCertificate) -> bool:

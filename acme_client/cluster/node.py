@@ -28,6 +28,7 @@ from ..storage import documents
 from ..storage.etcd.sealing import SecretFault
 from ..storage.etcd.store import EtcdStore
 from ..storage.store import Changes, Fenced, Lock, Store
+from .accounts import ACCOUNTS, Accounts
 from .company import MEMBERS, PAUSES, Company
 from .faults import Faults
 from .replica import FOLDER as CERTIFICATES
@@ -89,6 +90,7 @@ class Node:
         self._to_offer: set[str] = set()
         self._to_take: set[str] = set()
         self._replica: Replica | None = None
+        self._accounts: Accounts | None = None  # where this machine may order
         self._company: Company | None = None
         self._shared: EtcdStore | None = None
         self.link: Link = link
@@ -101,6 +103,8 @@ class Node:
             self._faults.last(f"cluster.secret_file: {why}")
             return
         self._replica = Replica(self._shared, local, wanted, now)
+        if settings.order:
+            self._accounts = Accounts(self._shared, local)
         self._company = Company(
             settings, self._shared, link, self._faults, self.orders, self._behind, self._tell,
             self._stir.set, now,
@@ -174,6 +178,8 @@ class Node:
                     changes = shared.watch(CERTIFICATES, self._stir.set)
                     shared.watch_claims(self._stir.set)
                     shared.watch(OWN, self._stir.set)
+                    if self._accounts is not None:
+                        shared.watch(ACCOUNTS, self._stir.set)
                     self._begin(shared, replica)
                 else:
                     with self._lock:
@@ -182,6 +188,7 @@ class Node:
                             self._to_take |= replica.refused_folders()
                     self._demand_format(shared)
                     self._confirm(shared)
+                    self._share_accounts()
                     self._take_over(shared, replica)
                     self._move(replica)
                 failures = 0
@@ -215,6 +222,9 @@ class Node:
         """Learn what the engine has; then it is known who orders, and from when on."""
         self._demand_format(shared)
         self._confirm(shared)
+        if self._accounts is not None:
+            self._accounts.take(orders=self._claim is not None)
+        self._share_accounts()
         replica.take_all(orders=self._claim is not None)
         self._learnt.set()
         log.info(
@@ -270,6 +280,14 @@ class Node:
             self._known_orderer = orderer
             self._recall(orderer)
             self._look()
+
+    def _share_accounts(self) -> None:
+        if self._accounts is None:
+            return
+        if self._claim is not None:
+            self._accounts.offer(self._claim)
+        else:
+            self._accounts.take(orders=False)
 
     def _take_over(self, shared: EtcdStore, replica: Replica) -> None:
         """Take the claim of a machine that is gone for good, as far as can be known."""

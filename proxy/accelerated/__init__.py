@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 
 NAME = "proxy.accelerated.lane"
 # Of lane.c and of what calls it: raised whenever the two no longer fit those of before.
-REVISION = 2
+REVISION = 3
 
 
 class Gatherer(Protocol):
@@ -55,6 +55,7 @@ class Lane(Protocol):
         serial: Iterator[int],
         prefix: str,
         say: Callable[[int, int], str],
+        json: bool,
         /,
     ) -> Gatherer: ...
 

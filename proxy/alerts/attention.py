@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
 from acme_client.late_dataclass import dataclass
-from acme_client.status import CertificateStatus
+from acme_client.status import CertificateStatus, ClusterStatus
 
 from ..config.model import Alerts
 from ..ipc.documents import Attention, Rates, UpstreamStatus
@@ -39,7 +39,8 @@ class Situation:
     """All that is looked at. ``reached``: how often each limit was reached in the last minutes;
     ``refused``: why the last reload was refused, and when; ``undelivered``: by channel what keeps
     alerts from being delivered, and how many wait; ``crashed``: processes that have in the last
-    minutes, and how; ``spans_lost``: of traces, in the last minutes."""
+    minutes, and how; ``spans_lost``: of traces, in the last minutes; ``cluster``: how this machine
+    stands among others."""
 
     certificates: Sequence[CertificateStatus] = ()
     wanted: Sequence[str] = ()
@@ -52,6 +53,7 @@ class Situation:
     undelivered: Sequence[tuple[str, str, int]] = ()
     crashed: Sequence[tuple[str, str]] = ()
     spans_lost: int = 0
+    cluster: ClusterStatus | None = None
 
 
 def look(situation: Situation, now: float) -> tuple[list[Attention], int]:
@@ -66,11 +68,42 @@ def look(situation: Situation, now: float) -> tuple[list[Attention], int]:
         *_alerts(situation.undelivered),
         *_limits(situation.reached),
         *_traces(situation.spans_lost),
+        *_cluster(situation.cluster),
     ]
     ranked = heapq.nsmallest(
         MOST, range(len(found)), key=lambda number: (found[number]["level"] != "wrong", number)
     )
     return [found[number] for number in ranked], max(0, len(found) - MOST)
+
+
+def _cluster(status: ClusterStatus | None) -> Iterable[Attention]:
+    if status is None:
+        return
+    step = "treehouse-proxy cluster check"
+    if status["fault"]:
+        yield {
+            "level": "look",
+            "about": f"cluster {status['name']}",
+            "text": f"what is on the disk is served: {status['fault']}",
+            "step": step,
+            "page": "",
+        }
+    elif status["orderer"] is None:
+        yield {
+            "level": "look",
+            "about": f"cluster {status['name']}",
+            "text": "no machine orders certificates",
+            "step": "treehouse-proxy cluster join --take-over",
+            "page": "",
+        }
+    for name, why in sorted(status["refused"].items())[:MOST]:
+        yield {
+            "level": "look",
+            "about": name,
+            "text": f"what the cluster has is not taken, what is here stays: {why}",
+            "step": step,
+            "page": f"certificate/{name}",
+        }
 
 
 def _reload(refused: tuple[float, str] | None) -> Iterable[Attention]:

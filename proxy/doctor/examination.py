@@ -388,6 +388,8 @@ def _give_up_root(config: Config) -> None:
     if os.geteuid() != 0:
         return
     preload.everything()
+    if config.cluster is not None:
+        from .probes import cluster as _imported_while_root  # noqa: F401
     with contextlib.suppress(OSError):
         os.setgroups([])
         os.setresgid(config.gid, config.gid, config.gid)

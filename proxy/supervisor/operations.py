@@ -43,17 +43,21 @@ class Operations:
         return self._lifecycle.stopping or self._reloader.under_way or self._lifecycle.upgrading
 
     def reload(self, why: str, reply: Reply) -> None:
-        if self.busy:
+        """Reload now, or after the start or the reload that is under way, which may have read the
+        files before they were changed."""
+        if not self.busy:
+            self._reloader.reload(why, reply)
+        elif self._lifecycle.stopping or self._lifecycle.upgrading:
             reply(BUSY)
         else:
-            self._reloader.reload(why, reply)
+            self._reloader.remember(reply)
 
     def reload_by_signal(self) -> None:
-        """Nobody hears an answer to a signal, so what cannot be begun now is begun later."""
+        """Nobody hears an answer to a signal: during an upgrade the successor gets it as well."""
         if not self.busy or self._lifecycle.stopping:
             self.reload("SIGHUP", unheard)
         else:
-            self._reloader.remember()
+            self._reloader.remember(unheard)
 
     def upgrade(self, why: str, reply: Reply) -> None:
         if self.busy:

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..accelerated import Lane, lane
 from ..bounded_cache import remember
 from ..protocol.exchange import Exchange, PartialHead
 from ..protocol.message import Request
@@ -102,16 +101,6 @@ def text_line(moment: str, exchange: Exchange, own_id: str = "-") -> str:
         f" {taken} {response.handler or '-'} {response.backend or '-'}"
         f" {request_id} {tls} {exchange.error or response.error or '-'}\n"
     )
-
-
-def accelerated_text_line(lane: Lane) -> Line:
-    """`text_line`, with the usual case in C."""
-    in_c = lane.text_line
-
-    def line(moment: str, exchange: Exchange, own_id: str = "-") -> str:
-        return in_c(moment, exchange, own_id) or text_line(moment, exchange, own_id)
-
-    return line
 
 
 def _named(exchange: Exchange, request: Request) -> tuple[bytes, str, str]:
@@ -195,7 +184,7 @@ class Form(NamedTuple):
 
 FORMS = {
     "json": Form(json_line, rfc3339),
-    "text": Form(text_line if lane is None else accelerated_text_line(lane), rfc3339),
+    "text": Form(text_line, rfc3339),
     "combined": Form(combined_line, common_log),
     "vhost_combined": Form(vhost_combined_line, common_log),
 }

@@ -100,12 +100,15 @@ class AccessLog:
 
 
 class AcceleratedAccessLog(AccessLog):
-    """The same in the form ``text``, with the usual line gathered in C. Not for sites that have
-    lines of their own, nor for lines with traces."""
+    """The same in the form ``text`` or ``json``, with the usual line gathered in C. Not for sites
+    that have lines of their own, nor for lines with traces."""
 
-    def __init__(self, file: LogFile, loop: asyncio.AbstractEventLoop, lane: Lane) -> None:
-        super().__init__(file, "text", loop)
-        self._gather = lane.gatherer(self._lines, self._serial, self._id_prefix, self._say).gather
+    def __init__(
+        self, file: LogFile, form: str, loop: asyncio.AbstractEventLoop, lane: Lane
+    ) -> None:
+        super().__init__(file, form, loop)
+        made = lane.gatherer(self._lines, self._serial, self._id_prefix, self._say, form == "json")
+        self._gather = made.gather
 
     def add(self, exchange: Exchange) -> None:
         count = self._gather(exchange)
@@ -126,6 +129,6 @@ def new_access_log(
     traces: bool,
 ) -> AccessLog:
     """The access log of a worker, accelerated where that can be; see `AccessLog`."""
-    if lane is None or form != "text" or sites or traces:
+    if lane is None or form not in ("text", "json") or sites or traces:
         return AccessLog(file, form, loop, sites, traces=traces)
-    return AcceleratedAccessLog(file, loop, lane)
+    return AcceleratedAccessLog(file, form, loop, lane)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import os
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +29,7 @@ from acme_client.link import Authority, CertificateSpec
 from acme_client.x509 import loadable, verify
 from support.simulation.cheap_ca import CheapCa, cheap_read
 from support.simulation.cluster import Cluster
+from support.simulation.schedules import most
 
 Names = list[tuple[str, ...]]
 
@@ -76,10 +79,13 @@ def demand_peace(cluster: Cluster) -> None:
     assert cluster.ca.limits_hit == []
 
 
-@pytest.mark.parametrize("information", [True, False], ids=["ARI", "alone"])
-@pytest.mark.parametrize("nodes", [1, 3, 10])
+@pytest.mark.parametrize(
+    ("nodes", "information"),
+    [(1, True), (3, True), (10, True), (10, False)],
+    ids=["1-ARI", "3-ARI", "10-ARI", "10-alone"],
+)
 def test_several_machines_order_and_ask_as_often_as_one(nodes: int, information: bool) -> None:
-    names, lifetime, days = sites(15), 45 * DAY, 50.0
+    names, lifetime, days = sites(12), 45 * DAY, 40.0
     cluster = cluster_of(nodes, names, lifetime, information=information)
     cluster.run(START + days * DAY)
     demand_peace(cluster)
@@ -234,7 +240,7 @@ def test_three_certificates_a_day_are_the_most_unless_by_hand() -> None:
 
 
 def test_machines_that_die_and_join_and_restart_take_each_others_turn() -> None:
-    names, lifetime, days = sites(20), 6 * DAY, 24.0
+    names, lifetime, days = sites(12), 6 * DAY, 18.0
     cluster = cluster_of(3, names, lifetime)
     rng = random.Random(4)
     for hour in range(6, int(days * 24), 9):
@@ -372,3 +378,65 @@ def test_a_machine_that_has_never_reached_the_engine_orders_nothing() -> None:
     cluster._found_engine()
     cluster.run(START + 2 * DAY)
     assert cluster.orders == 2
+
+
+# Years
+
+
+CERTIFICATES = int(os.environ.get("YEARS_CERTIFICATES", "8"))
+YEARS = float(os.environ.get("YEARS", "0.2"))
+
+
+def disturb(cluster: Cluster, names: Names, end: float, rng: random.Random) -> None:
+    """Draw what goes wrong until ``end``: one thing after the other, each as long as it is borne."""
+    lifetime = cluster.ca.lifetime
+    longest = most(lifetime, len(names), information=cluster.ca.information)
+    at = START + 5 * DAY
+    while at < end - longest - 3 * DAY:
+        life = rng.choice(cluster.lives)
+        length = longest * rng.choice((1.0, rng.uniform(0.01, 0.5)))
+        match rng.choice(("kill", "kill", "leave", "cut off", "clock", "away", "files", "files")):
+            case "kill":
+                length = rng.choice((1.0, 30.0, 2 * HOUR))
+                cluster.at(at, functools.partial(cluster.kill, life, length))
+            case "leave":
+                cluster.at(at, functools.partial(cluster.remove_and_add, life, names, DAY))
+                length = DAY
+            case "cut off":
+                cluster.at(at, functools.partial(cluster.cut_off, life, length))
+            case "clock":
+                skew = rng.choice((-1, 1)) * rng.choice((20.0, 300.0, 20 * HOUR))
+                cluster.at(at, functools.partial(cluster.set_clock, life, skew))
+                cluster.at(at + length, functools.partial(cluster.set_clock, life, 0.0))
+            case "away":
+                cluster.at(at, functools.partial(cluster.lose_engine, length))
+            case "files":
+                length = rng.uniform(1.0, 5.0) * DAY
+                other = [(*one, f"more{at:.0f}.{one[0]}") for one in names[: len(names) // 10]]
+                files: Names = [*other, *names[len(other) :]]
+                cluster.at(at, functools.partial(cluster.restart, life, files))
+                cluster.at(at + length, functools.partial(cluster.restart, life, names))
+        at += length + 2 * DAY + rng.uniform(0.0, 0.3) * lifetime
+
+
+@pytest.mark.timeout(8 * 3600)
+@pytest.mark.parametrize("peace", [True, False], ids=["peace", "trouble"])
+@pytest.mark.parametrize("nodes", [3, 10])
+def test_years_of_several_machines(nodes: int, peace: bool) -> None:
+    begun = time.process_time()
+    names, lifetime, days = sites(CERTIFICATES), 45 * DAY, YEARS * 365
+    cluster = cluster_of(nodes, names, lifetime)
+    if not peace:
+        disturb(cluster, names, START + days * DAY, random.Random(nodes))
+    cluster.run(START + days * DAY)
+    demand_peace(cluster)
+    took = time.process_time() - begun
+    orders, questions = one_machine(names, lifetime, days)
+    alone = sum(life.made_alone for life in cluster.lives)
+    print(
+        f"\n| {nodes} | {'no' if peace else 'yes'} | {len(names)} | {YEARS:g} | {cluster.orders} | "
+        f"{orders} | {alone} | {cluster.ca.questions} | {questions} | {len(cluster.lapses)} | "
+        f"{len(cluster.ca.limits_hit)} | {len(cluster.deaths)} | {took:.0f} s |"
+    )
+    assert cluster.orders <= orders * 1.02 + alone + len(cluster.deaths)
+    assert cluster.ca.questions <= questions * 1.02 + len(cluster.started) * len(names)

@@ -1,187 +1,35 @@
 """Three machines, one set of certificates: the real program three times, a real etcd of three
 members, and a real CA.
-
-Each node has a loopback address of its own, as machines have theirs; the CA is led to whichever the
-DNS names.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import shutil
-import signal
-import socket
-import ssl
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from acme_client.storage.etcd.api import EtcdApi, below, decoded, encoded
+from acme_client.storage.etcd.api import EtcdApi, below, decoded
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
-from acme_client.storage.etcd.store import EtcdStore
 from support.acme.pebble import Pebble
-from support.etcd import Etcd
-from support.program.ports import free_ports
-from support.program.server import Server, treehouse
+from support.program.cluster import NAME, PREFIX, Cluster, Node, clustered
+from support.program.server import treehouse
 
 pytestmark = [pytest.mark.program, pytest.mark.pebble]
-
-NAME = "a.example"
-PREFIX = "/treehouse/shop/"
-
-
-class Node:
-    """A machine: its configuration, its disk, and the program where it runs."""
-
-    def __init__(self, cluster: Cluster, number: int, *, order: bool) -> None:
-        self.cluster = cluster
-        self.name = f"web-{number}"
-        self.address = f"127.0.0.{number + 1}"
-        self.folder = cluster.folder / self.name
-        self.folder.mkdir()
-        os.chmod(self.folder, 0o755)
-        self.state = self.folder / "state"
-        self.config = self.folder / "config.yaml"
-        self.order = order
-        self.server: Server | None = None
-        self.write()
-
-    def write(self, *sites: str) -> None:
-        one = self.cluster
-        names = "".join(f"\n- {{names: [{site}], root: {one.root}}}" for site in (NAME, *sites))
-        self.config.write_text(
-            f"""
-listen: {{http: ["{self.address}:{one.ports[0]}"], https: ["{self.address}:{one.ports[1]}"]}}
-workers: 1
-state: {self.state}
-log: {{access: off}}
-acme: {{directory: "{one.ca.directory}", ca_file: {one.ca.ca_file}, challenges: [{one.challenge}]}}
-cluster:
-  name: shop
-  node: {self.name}
-  etcd: [{", ".join(one.etcd.endpoints)}]
-  secret_file: {one.secret_file}
-  order: {str(self.order).lower()}
-sites:{names}
-"""
-        )
-
-    def start(self) -> Server:
-        self.server = Server(["--config", str(self.config)], self.folder).__enter__()
-        return self.server
-
-    @property
-    def running(self) -> Server:
-        assert self.server is not None
-        return self.server
-
-    def stop(self) -> None:
-        if self.server is not None:
-            self.server.close()
-            self.server = None
-
-    def kill(self) -> None:
-        """As a machine that loses its power: nothing is said to anybody."""
-        for pid in reversed(self.running.tree()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.stop()
-
-    def served(self, name: str = NAME) -> str | None:
-        """The serial number of what it serves, verified by the CA's root; None for nothing."""
-        context = ssl.create_default_context(cadata=self.cluster.ca.root().decode())
-        try:
-            with (
-                socket.create_connection((self.address, self.cluster.ports[1]), 5) as plain,
-                context.wrap_socket(plain, server_hostname=name) as connection,
-            ):
-                return str((connection.getpeercert() or {})["serialNumber"])
-        except ssl.SSLError:
-            return None
-
-    def await_served(self, serial: str | None = None, name: str = NAME, within: float = 30) -> str:
-        """The serial number, as soon as it serves something, or this."""
-        deadline = time.monotonic() + within
-        while True:
-            found = self.served(name)
-            if found is not None and serial in (None, found):
-                return found
-            assert time.monotonic() < deadline, (found, serial, self.running.text())
-            time.sleep(0.05)  # what is served is seen from outside only
-
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.running.status(self.state)["cluster"]
-        return found
-
-
-class Cluster:
-    challenge = "http-01"
-
-    def __init__(
-        self, folder: Path, root: Path, ports: tuple[int, int], etcd: Etcd, ca: Pebble
-    ) -> None:
-        self.folder, self.root, self.ports, self.etcd, self.ca = folder, root, ports, etcd, ca
-        self.secret = new_secret()
-        self.secret_file = folder / "cluster.key"
-        self.secret_file.write_text(self.secret + "\n")
-        self.secret_file.chmod(0o644)
-        self.nodes: list[Node] = []
-        self.serial = ""  # of what all of them serve
-
-    def node(self, number: int, *, order: bool = False) -> Node:
-        made = Node(self, number, order=order)
-        self.nodes.append(made)
-        return made
-
-    def led_to(self, node: Node) -> None:
-        self.ca.resolve(NAME, node.address)
-
-    def store(self) -> EtcdStore:
-        return EtcdStore(EtcdApi(self.etcd.endpoints), PREFIX, Seals(read_secrets(self.secret)))
-
-    def put(self, key: str, value: bytes) -> None:
-        api = EtcdApi(self.etcd.endpoints)
-        api.call("/v3/kv/put", {"key": encoded(PREFIX + key), "value": encoded(value)})
-        api.close()
-
-    def get(self, key: str) -> bytes:
-        api = EtcdApi(self.etcd.endpoints)
-        answer = api.call("/v3/kv/range", {"key": encoded(PREFIX + key)})
-        api.close()
-        return decoded(answer["kvs"][0]["value"])
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Three machines; the first orders, and the CA has come to the second for it."""
-    folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
-    os.chmod(folder, 0o755)
-    root = folder / "www"
-    root.mkdir()
-    (root / "index.html").write_text("<p>hello\n")
-    one, other = free_ports(2)
-    try:
-        with Etcd() as etcd, Pebble(one, other) as ca:
-            made = Cluster(folder, root, (one, other), etcd, ca)
-            try:
-                first, second, third = made.node(1, order=True), made.node(2), made.node(3)
-                made.led_to(second)  # the CA comes to a machine that does not order
-                second.start()
-                third.start()
-                first.start()
-                made.serial = first.await_served()
-                yield made
-            finally:
-                for node in made.nodes:
-                    node.stop()
-    finally:
-        shutil.rmtree(folder)
+    with clustered() as made:
+        first, second, third = made.node(1, order=True), made.node(2), made.node(3)
+        made.led_to(second)  # the CA comes to a machine that does not order
+        second.start()
+        third.start()
+        first.start()
+        made.serial = first.await_served()
+        yield made
 
 
 def orders(ca: Pebble) -> int:
@@ -308,6 +156,8 @@ def test_without_the_engine_it_starts_reloads_and_serves(cluster: Cluster) -> No
     checked = treehouse("cluster", "check", "--config", str(second.config))
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "web-1 orders, this node takes" in checked.stdout
+    # Doctor says the same among what else it finds, as the user that the server is.
+    assert "web-1 orders, this node takes" in said(second, "doctor", NAME)
 
 
 def test_an_older_program_beside_a_newer_takes_nothing_and_gives_nothing(cluster: Cluster) -> None:

@@ -547,11 +547,12 @@ def test_a_changed_module_is_in_force_after_a_reload(folder: Path, ports: tuple[
     (folder / "mine.py").write_text(code)
     (folder / "words.py").write_text("WORD = 'before'\n")
     config = folder / "config.yaml"
-    config.write_text(
+    words = (
         f"listen: {{http: ['127.0.0.1:{ports[0]}'], https: ['127.0.0.1:{ports[1]}']}}\n"
-        f"state: {folder}/state\nacme: {{directory: internal}}\nwatch: true\n"
+        f"state: {folder}/state\nacme: {{directory: internal}}\n"
         f"sites: [{{names: [a.test], root: {folder}/www, use: 'mine:Mine'}}]\n"
     )
+    config.write_text(words)
     with Server(["--config", str(config)], folder) as server:
         server.await_log("certificate obtained")
         place = Place(server, folder, ports[1], False, folder / "state/internal-ca/root.pem")
@@ -565,6 +566,10 @@ def test_a_changed_module_is_in_force_after_a_reload(folder: Path, ports: tuple[
         assert done.returncode == 2
         assert "words.py:1" in done.stdout + done.stderr
         assert place.asks("/").text == "after"
+        (folder / "words.py").write_text("WORD = 'watched'\n")
+        config.write_text(f"{words}watch: true\n")
+        done = treehouse("reload", "--config", str(config))
+        assert done.returncode == 0, done.stdout + done.stderr
         (folder / "words.py").write_text("WORD = 'seen by itself'\n")
         deadline = time.monotonic() + 30
         while place.asks("/").text != "seen by itself":

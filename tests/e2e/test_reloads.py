@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from proxy.ipc import control_client
 from support.http.backend_app import Application, serving
 from support.http.client import Talk, https
 from support.http.load_clients import Visitors, page
@@ -119,3 +122,40 @@ sites:
             talk.sock.close()
         server.await_log("of generation 1 has finished")
         assert not [one for one in server.log if one["level"] == "error"]
+
+
+def test_reloads_at_once_each_hear_of_the_files_as_they_were_when_they_asked(
+    folder: Path, ports: tuple[int, int]
+) -> None:
+    """A reload that is under way may have read the file before it was changed, so whoever asks then
+    waits for the next one; one serves all who wait."""
+    config = folder / "config.yaml"
+
+    def write(words: str) -> None:
+        beside = folder / f"config.{threading.get_ident()}"
+        beside.write_text(
+            f'listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}\n'
+            f"state: {folder}/state\nsites: [{{names: [a.test], respond: {{body: {words}}}}}]\n"
+        )
+        beside.replace(config)
+
+    write("first")
+    with Server(["--config", str(config)], folder) as server, ThreadPoolExecutor(8) as people:
+        server.await_log("a.test: certificate obtained")
+        ca = folder / "state/internal-ca/root.pem"
+
+        def reload(number: int) -> bytes:
+            write(f"of-{number}")
+            ask(folder / "state", "reload")
+            return https(ports[1], "a.test", ca).asks("/", "a.test").body
+
+        assert all(body.startswith(b"of-") for body in people.map(reload, range(8)))
+        last = config.read_text().partition("body: ")[2].partition("}")[0]
+        assert https(ports[1], "a.test", ca).asks("/", "a.test").body == last.encode()
+        assert server.status(folder / "state")["generation"] < 9
+
+        write("{")  # a fault, which everybody hears of
+        statuses = people.map(
+            lambda _: control_client.ask(folder / "state", {"command": "reload"}), range(4)
+        )
+        assert [(one["ok"], one["status"]) for one in statuses] == [(False, 2)] * 4

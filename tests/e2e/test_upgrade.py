@@ -165,7 +165,7 @@ def test_one_that_never_becomes_ready_is_given_up_and_nothing_else_happens_meanw
             server.await_log("upgrading to the program now on disk: SIGUSR2")
             # Nobody answers a signal: what it asks for is not forgotten.
             server.signal(signal.SIGHUP)
-            server.await_log("SIGHUP: the configuration is read once more when")
+            server.await_log("the configuration is read once more when")
             server.signal(signal.SIGUSR2)
             server.await_log("SIGUSR2: nothing was done: busy: starting, reloading, upgrading")
             hangs = max(server.children(), key=started)

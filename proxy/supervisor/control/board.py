@@ -249,6 +249,7 @@ class Board:
             undelivered=self._alerting.undelivered(),
             crashed=overview.crashed_lately(),
             spans_lost=overview.spans_lost_lately(),
+            cluster=None if config.cluster is None else self._registry.cluster,
         )
         return attention.look(situation, time.time())
 

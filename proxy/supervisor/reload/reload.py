@@ -49,10 +49,14 @@ _READY_WITHIN = 30.0
 # RFC 8446 §4.6.1 lets a ticket live for a week; who gets hold of its key reads all of them. Keys
 # come with a generation, and it is followed by one with the same configuration after that long.
 _TICKET_KEYS_FOR = 20 * 3600.0
+_HANDED_ON: Answer = {
+    "ok": False,
+    "error": "the upgraded program has taken over, and reads the configuration once more",
+}
 
 
 class Reloader:
-    """``asked_again``: a reload was asked for by signal while none could be begun."""
+    """Puts what is on disk in force, one generation after the other."""
 
     def __init__(
         self,
@@ -83,7 +87,7 @@ class Reloader:
         self._shutdown = shutdown
         self._readiness = readiness
         self._containers = containers
-        self.asked_again = False
+        self._waiting: list[Reply] = []
         self._reply: Reply | None = None  # while there is one under way
         self._warned_of_hsts: float | None = None
 
@@ -155,9 +159,12 @@ class Reloader:
     def follow_disk(self) -> bool:
         """Begin a reload if the configuration's files or the containers have changed, or if
         somebody has asked for one meanwhile. Whether one has been begun."""
-        again, self.asked_again = self.asked_again, False
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self.reload("asked for meanwhile", lambda answer: _answer_all(waiting, answer))
+            return True
         told: Collection[str] = ()
-        why = "SIGHUP" if again else self._source.changed()
+        why = self._source.changed()
         if why is None:
             why = self._containers.changed()
             # Containers come and go without anybody who reads the log: what is new is enough.
@@ -166,11 +173,16 @@ class Reloader:
             self.reload(why, unheard, told)
         return why is not None
 
-    def remember(self) -> None:
+    @property
+    def asked_again(self) -> bool:
+        """Whether somebody has asked for a reload while none could be begun."""
+        return bool(self._waiting)
+
+    def remember(self, reply: Reply) -> None:
         """Begin a reload as soon as what is under way is over: it has read the file as it was."""
-        if not self.asked_again:
-            self.asked_again = True
-            log.info("SIGHUP: the configuration is read once more when what is under way is over")
+        if not self._waiting:
+            log.info("the configuration is read once more when what is under way is over")
+        self._waiting.append(reply)
 
     def renew_ticket_keys(self, now: float) -> None:
         """Start a generation with the same configuration when the ticket keys are too old."""
@@ -294,3 +306,10 @@ class Reloader:
         for generation in self._generations:
             self._have_drained(generation)
         self._generations.close_sockets()
+        waiting, self._waiting = self._waiting, []
+        _answer_all(waiting, _HANDED_ON)
+
+
+def _answer_all(replies: list[Reply], answer: Answer) -> None:
+    for reply in replies:
+        reply(answer)

@@ -24,10 +24,15 @@ from acme_client.x509.verify import CertificateAndKey
 from support.acme.chains import DAY, chain
 from support.etcd import Etcd
 
-pytestmark = pytest.mark.program
+pytestmark = [
+    pytest.mark.program,
+    # A machine that dies in this process leaves its connections behind.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 NAME = "a.example"
 FOLDER = f"certificates/{NAME}"
+ACCOUNT = "accounts/ca.example"
 SECRET = new_secret()
 NOW = time.time()
 
@@ -59,6 +64,7 @@ class Machine:
     """``local`` outlives the process that uses it."""
 
     def __init__(self, cluster: str, etcd: Etcd, name: str, *, order: bool, wants: Any) -> None:
+        self.etcd = etcd
         self.settings = Quick(cluster, name, etcd.endpoints, SECRET, order=order)
         self.local = MemoryStore()
         self.wants = wants
@@ -262,3 +268,41 @@ def test_who_is_to_order_no_more_gives_the_claim_back(machine: Make) -> None:
     machine("web-1", order=False)
     second = machine("web-2")
     second.until(second.node.orders)
+
+
+def account(machine: Machine, uri: str, key: bytes) -> None:
+    machine.local.store(ACCOUNT, {"key.pem": key})
+    machine.local.store(ACCOUNT, {"account.json": b'{"version": 1, "uri": "%s"}' % uri.encode()})
+    machine.node.changed({NAME})
+
+
+def test_the_account_and_the_root_are_those_of_who_orders(machine: Make) -> None:
+    first = machine("web-1")
+    first.until(first.node.orders)
+    first.local.store("internal-ca", {"root.pem": b"root", "root.key": b"its key"})
+    account(first, "https://ca/1", b"key 1")
+    second, third = machine("web-2"), machine("web-3", order=False)
+    second.until(lambda: second.local.load(ACCOUNT).get("account.json"))
+    assert second.local.load(ACCOUNT)["key.pem"] == b"key 1"
+    second.until(lambda: second.local.load("internal-ca"))
+    assert second.local.load("internal-ca")["root.key"] == b"its key"
+    # Another key of the same account is taken.
+    first.local.store(ACCOUNT, {"key.pem": b"key 2"})
+    first.node.changed({NAME})
+    second.until(lambda: second.local.load(ACCOUNT)["key.pem"] == b"key 2")
+    # Who never orders has none, and who has its own keeps it.
+    third.until(lambda: third.status and third.status["connected"])
+    assert third.local.list("accounts") == []
+    fourth = Machine(first.settings.name, first.etcd, "web-4", order=True, wants=(NAME,))
+    fourth.local.store(ACCOUNT, {"key.pem": b"own", "account.json": b'{"uri": "https://ca/4"}'})
+    fourth.start()
+    fourth.until(lambda: "web-1 orders" in fourth.node.refusal())
+    fourth.until(lambda: fourth.status and len(fourth.status["members"]) == 4)
+    assert fourth.local.load(ACCOUNT)["key.pem"] == b"own"
+    fourth.node.close()
+    # A machine that was made anew under the old name takes what the cluster has.
+    first.node.close()
+    first.local = MemoryStore()
+    first.start()
+    first.until(first.node.orders)
+    first.until(lambda: first.local.load(ACCOUNT).get("key.pem") == b"key 2")

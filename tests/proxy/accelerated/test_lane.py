@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -25,8 +26,9 @@ from proxy.protocol.exchange import Exchange, bind
 from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.h1.head_cache import HeadTemplate
 from proxy.protocol.message import Connection, Request, Response
+from proxy.version import VERSION
 from proxy.worker import access_log
-from proxy.worker.access_lines import accelerated_text_line, rfc3339, text_line
+from proxy.worker.access_lines import json_line, rfc3339, text_line
 from proxy.worker.access_log import AcceleratedAccessLog, AccessLog, new_access_log
 from support.accelerated import bound, lane
 
@@ -176,9 +178,18 @@ def test_an_exchange_is_like_pythons() -> None:
 
 # Lines of the access log
 
+BOTH = {
+    "text": (lambda: lane().text_line, text_line),
+    "json": (lambda: lane().json_line, json_line),
+}
+NAMES = st.sampled_from([b"user-agent", b"referer", b"accept", b"user-agen"])
+VALUES = st.sampled_from(
+    [b"", b"Mozilla/5.0 (X)", b"https://x.test/", b'a"b', b"caf\xe9", b"a\tb", b"\x7f"]
+)
 WORDS = st.one_of(st.none(), st.sampled_from(["", "static", "caf\xe9", "\u20ac"]))
 
 
+@pytest.mark.parametrize("form", BOTH)
 @settings(max_examples=500, deadline=None)
 @given(
     method=st.sampled_from([b"GET", b"P\xff", b""]),
@@ -189,51 +200,70 @@ WORDS = st.one_of(st.none(), st.sampled_from(["", "static", "caf\xe9", "\u20ac"]
     sent=st.one_of(st.integers(0, 2**64), st.just(True)),
     duration=st.one_of(st.floats(0, 0.2), st.sampled_from([float("nan"), float("inf"), -1.0, 0.09995])),
     words=st.tuples(WORDS, WORDS, WORDS, WORDS),
+    fields=st.lists(st.tuples(NAMES, VALUES), max_size=3),
+    version=st.sampled_from([b"1.1", b"2", b"1.0", b"7"]),
+    peer=st.sampled_from(["192.0.2.1", "unix", "", "\u20ac"]),
+    tls=st.sampled_from([None, "TLSv1.3", ""]),
     own_id=st.sampled_from(["", "-", "5f-1a", "\u20ac"]),
     known=st.one_of(st.none(), st.just((b"x.test", "192.0.2.1 x.test", "TLSv1.3")), st.just(("x.test",))),
 )  # fmt: skip
 def test_a_line_is_pythons_or_none(
-    method, target, host, ident, status, sent, duration, words, own_id, known
-) -> None:
-    client = connection()
+    form, method, target, host, ident, status, sent, duration, words, own_id, known, fields,
+    version, peer, tls,
+) -> None:  # fmt: skip
+    in_c, in_python = BOTH[form]
+    client = Connection(peer, 1, "192.0.2.2", 2, tls_version=tls)
     client.named_in_log = known
-    exchange = Exchange(client, Request(method, target, b"1.1", host, host, [], client))
+    exchange = Exchange(client, Request(method, target, version, host, host, fields, client))
     exchange.request.id = ident  # type: ignore[union-attr] # it has just been made
     exchange.response = Response(status, [], b"", handler=words[0], error=words[1])
     exchange.response.backend = words[2]
     exchange.error, exchange.sent, exchange.duration = words[3], sent, duration
-    line = lane().text_line("2026-11-24T20:00:00.123Z", exchange, own_id)
+    line = in_c()("2026-11-24T20:00:00.123Z", exchange, own_id)
     if line is not None:
-        assert line == text_line("2026-11-24T20:00:00.123Z", exchange, own_id)
+        assert line == in_python("2026-11-24T20:00:00.123Z", exchange, own_id)
         assert line.isascii()
 
 
-def test_a_usual_line_is_made_in_c() -> None:
+@pytest.mark.parametrize("form", BOTH)
+@pytest.mark.parametrize(
+    "fields", [[], [(b"user-agent", b"Mozilla/5.0 (X)"), (b"referer", b"https://y.test/")]]
+)
+@pytest.mark.parametrize("version", [b"1.1", b"2"])
+def test_a_usual_line_is_made_in_c(
+    form: str, fields: list[tuple[bytes, bytes]], version: bytes
+) -> None:
+    in_c, in_python = BOTH[form]
     client = connection()
-    exchange = Exchange(client, Request(b"GET", b"/a?b", b"1.1", b"x.test", b"x.test", [], client))
+    asked = Request(b"GET", b"/a?b", version, b"x.test", b"x.test", fields, client)
+    exchange = Exchange(client, asked)
     exchange.response = Response(200, [], b"", handler="static")
-    exchange.duration = 0.01234
-    first = accelerated_text_line(lane())(
-        "now", exchange, "id-1"
-    )  # Python's, which names the parties
-    assert lane().text_line("now", exchange, "id-1") == first == text_line("now", exchange, "id-1")
-    assert " 12.3ms static - id-1 TLSv1.3 -\n" in first
+    exchange.response.backend = "http://127.0.0.1:1"
+    for duration in (0.01234, 0.0, 0.09994, 0.0004996):
+        exchange.duration = duration
+        expected = in_python("now", exchange, "id-1")  # text: it names the parties
+        assert in_c()("now", exchange, "id-1") == expected
 
 
-@pytest.mark.parametrize("name", Exchange.__slots__)
-@pytest.mark.parametrize("value", [None, 7, b"", "text", (), UNSET])
-def test_facts_that_are_missing_are_pythons_business(name: str, value: object) -> None:
-    client = connection()
-    client.named_in_log = (b"x", "a x", "-")
-    exchange = Exchange(client, Request(b"GET", b"/", b"1.1", b"x", b"x", [], client))
-    exchange.response = Response(200, [], b"")
-    if value is UNSET:
-        delattr(exchange, name)
-    else:
-        setattr(exchange, name, value)
-    line = lane().text_line("now", exchange, "-")
-    if line is not None:
-        assert line == text_line("now", exchange, "-")
+@pytest.mark.parametrize("form", BOTH)
+@pytest.mark.parametrize("value", [None, 7, b"", "text", (), [()], [(b"a", 1)], UNSET])
+def test_facts_that_are_missing_are_pythons_business(form: str, value: object) -> None:
+    in_c, in_python = BOTH[form]
+    for place in range(4):
+        for name in (Exchange, Request, Connection, Response)[place].__slots__:
+            client = connection()
+            client.named_in_log = (b"x", "a x", "-")
+            asked = Request(b"GET", b"/", b"1.1", b"x", b"x", [(b"a", b"b")], client)
+            exchange = Exchange(client, asked)
+            exchange.response = Response(200, [], b"")
+            changed = (exchange, asked, client, exchange.response)[place]
+            if value is not UNSET:
+                setattr(changed, name, value)
+            elif hasattr(changed, name):
+                delattr(changed, name)
+            line = in_c()("now", exchange, "-")
+            if line is not None:
+                assert line == in_python("now", exchange, "-")
 
 
 def answered(client: Connection, ident: bytes = b"") -> Exchange:
@@ -246,7 +276,7 @@ def answered(client: Connection, ident: bytes = b"") -> Exchange:
 async def test_lines_are_gathered_as_pythons_and_written_once_a_turn(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
     with open_log(tmp_path / "access.log") as (file, path):
-        log = AcceleratedAccessLog(file, loop, lane())
+        log = AcceleratedAccessLog(file, "text", loop, lane())
         client = connection()
         for ident in (b"", b"", b"", b"given-1", b"\xff", b""):
             log.add(answered(client, ident))
@@ -280,6 +310,21 @@ async def test_lines_are_gathered_as_pythons_and_written_once_a_turn(tmp_path: P
         assert len(path.read_text().splitlines()) == 1007
 
 
+async def test_lines_of_json_are_gathered(tmp_path: Path) -> None:
+    with open_log(tmp_path / "access.log") as (file, path):
+        log = AcceleratedAccessLog(file, "json", asyncio.get_running_loop(), lane())
+        client = connection()
+        for ident in (b"", b"given-1", b"\xff", b""):
+            log.add(answered(client, ident))
+        await asyncio.sleep(0)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [list(line) for line in lines[1:]] == [list(lines[0])] * 3
+        assert [line["target"] for line in lines] == ["/a"] * 4
+        first, *given, last = [line["request_id"] for line in lines]
+        assert given == ["given-1", "\xff"]
+        assert (first[-2:], last) == ("-0", f"{first[:-1]}2")
+
+
 def test_the_moment_of_a_line_is_pythons() -> None:
     said: list[tuple[int, int]] = []
 
@@ -289,8 +334,8 @@ def test_the_moment_of_a_line_is_pythons() -> None:
 
     lines: list[str] = []
     client = connection()
-    gather = lane().gatherer(lines, count(), "p-", say).gather
-    accelerated_text_line(lane())("", answered(client), "")  # names the parties
+    gather = lane().gatherer(lines, count(), "p-", say, False).gather
+    text_line("", answered(client), "")  # names the parties
     before = time.time()
     assert gather(answered(client)) == 1
     after = time.time()
@@ -302,31 +347,38 @@ def test_the_moment_of_a_line_is_pythons() -> None:
 
 def test_a_moment_or_a_number_that_fails_is_told() -> None:
     client, lines = connection(), []  # type: ignore[var-annotated] # of text
-    accelerated_text_line(lane())("", answered(client), "")
+    text_line("", answered(client), "")
 
     def raises(*_: int) -> str:
         raise ValueError("no such moment")
 
     with pytest.raises(ValueError, match="no such moment"):
-        lane().gatherer(lines, count(), "", raises).gather(answered(client))
-    assert lane().gatherer(lines, iter(()), "", rfc3339).gather(answered(client)) == 0
+        lane().gatherer(lines, count(), "", raises, False).gather(answered(client))
+    assert lane().gatherer(lines, iter(()), "", rfc3339, False).gather(answered(client)) == 0
     assert (
-        lane().gatherer(lines, iter([-1, 2**70, None]), "", rfc3339).gather(answered(client)) == 0
+        lane().gatherer(lines, iter([-1, 2**70, None]), "", rfc3339, False).gather(answered(client))
+        == 0
     )  # type: ignore[list-item]
-    assert lane().gatherer(lines, count(), "", lambda *_: 7).gather(answered(client)) == 0  # type: ignore[arg-type,return-value]
+    assert lane().gatherer(lines, count(), "", lambda *_: 7, False).gather(answered(client)) == 0  # type: ignore[arg-type,return-value]
     assert lines == []
-    for wrong in ((), ([], count(), "", 7), ((), count(), "", rfc3339), ([], 7, "", rfc3339)):
+    for wrong in (
+        (),
+        ([], count(), "", 7, True),
+        ((), count(), "", rfc3339, True),
+        ([], 7, "", rfc3339, True),
+    ):
         with pytest.raises(TypeError):
             lane().gatherer(*wrong)
     with pytest.raises(TypeError):
-        type(lane().gatherer([], count(), "", rfc3339))()
+        type(lane().gatherer([], count(), "", rfc3339, False))()
 
 
 @pytest.mark.parametrize(
     ("form", "sites", "traces", "accelerated_one"),
     [
         ("text", {}, False, True),
-        ("json", {}, False, False),
+        ("json", {}, False, True),
+        ("combined", {}, False, False),
         ("text", {}, True, False),
         ("text", {"x.test": SiteLog(lines=False)}, False, False),
     ],
@@ -371,13 +423,15 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
         assert lane().text_line("now", done, "-")
         lane().text_line("caf\xe9", done, "-")
         lane().text_line("now", client, "-")
+        assert lane().json_line("now", done, "-")
+        lane().json_line("caf\xe9", done, "-")
         gatherer.gather(done)
         gatherer.gather(client)
-        lane().gatherer(lines, numbers, "prefix", rfc3339).gather(done)
+        lane().gatherer(lines, numbers, "prefix", rfc3339, False).gather(done)
         lines.clear()
 
     lines, numbers = [], count()  # type: ignore[var-annotated] # of text
-    gatherer = lane().gatherer(lines, numbers, "prefix", rfc3339)
+    gatherer = lane().gatherer(lines, numbers, "prefix", rfc3339, False)
     watched += [lines, numbers, rfc3339, type(gatherer), lane().text_line]
     all_of_it()
     before = [sys.getrefcount(one) for one in watched]
@@ -389,7 +443,7 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["plain_head", "exchange", "text_line", "bind_messages", "bind_templates"]
+    "name", ["plain_head", "exchange", "text_line", "json_line", "bind_messages", "bind_templates"]
 )
 @pytest.mark.parametrize(
     "given", [(), (1,), (1, 2), (b"", None, None), (None,) * 4, (b"", 1, "", [], 2)]
@@ -436,7 +490,7 @@ s = u.spec_from_file_location("lane", sys.argv[1], loader=L("lane", sys.argv[1])
 lane = u.module_from_spec(s); s.loader.exec_module(lane)
 for ask in (lambda: lane.plain_head(b"", None, 1, 1, 1), lambda: lane.exchange(1, 2, 3),
             lambda: lane.text_line("", None, ""),
-            lambda: lane.gatherer([], iter(()), "", print).gather(None)):
+            lambda: lane.gatherer([], iter(()), "", print, False).gather(None)):
     try:
         ask()
     except TypeError:
@@ -453,7 +507,7 @@ def test_the_environment_asks_for_pure_python() -> None:
         cwd=REPOSITORY, env={**os.environ, "TREEHOUSE_PURE_PYTHON": "1"},
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
-    assert done.stdout == "treehouse-proxy, version 0.1.0 (pure Python)\n"
+    assert done.stdout == f"treehouse-proxy, version {VERSION} (pure Python)\n"
 
 
 def test_a_lane_of_another_revision_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

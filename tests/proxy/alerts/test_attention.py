@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from acme_client.status import CertificateStatus, certificate_status
+from acme_client.status import CertificateStatus, ClusterStatus, certificate_status
 from proxy.alerts.attention import MOST, Situation, look
 from proxy.ipc.documents import Rates, UpstreamStatus
 
@@ -122,3 +122,17 @@ def test_processes_that_crash_and_traces_that_nobody_takes() -> None:
 def test_a_thousand_backends_are_fifty_lines_and_a_number() -> None:
     found, more = look(Situation(upstreams=[backend(f"http://b{n}") for n in range(1000)]), NOW)
     assert (len(found), more) == (MOST, 1000 - MOST)
+
+
+def test_a_cluster_that_cannot_be_asked_or_taken_from_is_told() -> None:
+    sound: ClusterStatus = {
+        "name": "shop", "node": "web-2", "orders": False, "orderer": "web-1", "connected": True,
+        "fault": None, "refused": {}, "behind": 0, "members": [],
+    }  # fmt: skip
+    assert look(Situation(cluster=sound), NOW) == ([], 0)
+    away: ClusterStatus = {**sound, "fault": "no answer in time", "refused": {"a.test": "damaged"}}
+    (first, second), _ = look(Situation(cluster=away), NOW)
+    assert first["text"] == "what is on the disk is served: no answer in time"
+    assert (second["about"], second["page"]) == ("a.test", "certificate/a.test")
+    ((nobody,), _more) = look(Situation(cluster={**sound, "orderer": None}), NOW)
+    assert nobody["text"] == "no machine orders certificates"

@@ -205,6 +205,7 @@ class ClusterLife(Life):
         self._current: Worker | None = None
         self._woken = False
         self.next = _NEVER
+        self.made_alone = 0
 
     # Started and killed by the cluster
 
@@ -317,6 +318,7 @@ class ClusterLife(Life):
         self._current = None
         if worker.over:
             self._working.remove(worker)
+            self.made_alone += worker.action.managed.record.unshared
             self._later(0.0, Finished(worker.action))
 
     def _perform(self, actions: list[Action]) -> None:
@@ -350,6 +352,7 @@ class Cluster:
         self._plan: list[tuple[float, int, Callable[[], object]]] = []
         self._count = itertools.count()
         self.deaths: list[float] = []
+        self.started: list[float] = []
 
     def add(self, node: str, wanted: Wanted, **how: Any) -> ClusterLife:
         """A machine that is started now."""
@@ -372,6 +375,7 @@ class Cluster:
             if not life.is_cut_off:
                 self._members[life.node] = life
             self.ca.clock = life.clock
+            self.started.append(self.ca.now)
             life.start()
             self._tell()
 
@@ -388,6 +392,12 @@ class Cluster:
         """It is killed, and never comes back."""
         life.is_removed = True
         self.kill(life)
+
+    def remove_and_add(self, life: ClusterLife, wanted: Wanted, after: float) -> None:
+        """It leaves for good, and another one joins."""
+        if not life.is_removed:
+            self.remove(life)
+            self.after(after, lambda: self.add(f"web-new-{len(self.lives)}", wanted))
 
     def restart(self, life: ClusterLife, wanted: Wanted | None = None) -> None:
         """An ordinary one, perhaps with another configuration."""

@@ -1,0 +1,189 @@
+"""Certificates that several machines keep together, in memory and on a real etcd: one at a time is at
+work on each, and what it writes is refused when it has lost the lock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from acme_client.agent.slots import SLOTS, Slots
+from acme_client.certificates.peers import Member, Peers
+from acme_client.certificates.record import Record
+from acme_client.certificates.shared_repository import Busy, SharedRepository
+from acme_client.drill.memory_store import MemoryStore
+from acme_client.rate_limits.shared_ledger import SharedLedger
+from acme_client.storage.etcd.api import EtcdApi
+from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
+from acme_client.storage.etcd.store import EtcdStore
+from acme_client.storage.store import Conflict, Fenced, Store
+from acme_client.x509 import verify
+from acme_client.x509.verify import CertificateAndKey
+from support.etcd import Etcd
+from support.simulation.cheap_ca import cheap_read
+
+CA = "https://acme-v02.api.letsencrypt.org/directory"
+NAME = "a.example"
+SEALS = Seals(read_secrets(new_secret()))
+
+Open = Callable[[], Store]
+
+
+@pytest.fixture(scope="module")
+def etcd() -> Iterator[Etcd]:
+    with Etcd() as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.program)])
+def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """A function that opens the shared store for one machine more."""
+    monkeypatch.setattr(verify, "read", cheap_read)
+    stores: list[EtcdStore] = []
+    if request.param == "memory":
+        shared = MemoryStore()
+        yield shared.peer
+        return
+    endpoints = request.getfixturevalue("etcd").endpoints
+    prefix = f"/treehouse/{request.node.name}/"
+
+    def make() -> Store:
+        stores.append(EtcdStore(EtcdApi(endpoints, answers_within=5.0), prefix, SEALS))
+        return stores[-1]
+
+    yield make
+    for one in stores:
+        one.close()
+
+
+def pair(begins: float, serial: str = "1") -> CertificateAndKey:
+    said = {"names": [NAME], "serial": serial, "not_before": begins, "not_after": begins + 100.0}
+    return CertificateAndKey(json.dumps(said).encode(), b"key " + serial.encode())
+
+
+def record(serial: str = "1", **more: object) -> Record:
+    return Record(serial=serial, **more)  # type: ignore[arg-type]
+
+
+def test_what_one_keeps_the_others_have(opened: Open) -> None:
+    one, other = (SharedRepository(MemoryStore(), opened()) for _ in range(2))
+    with one.alone(NAME):
+        one.keep(NAME, pair(1.0), record())
+    assert not other.refresh(NAME)
+    assert other.load(NAME) == (record(), pair(1.0))
+    with other.alone(NAME):
+        other.keep_record(NAME, record(attempts=3))
+    assert not one.refresh(NAME)
+    assert one.load(NAME)[0].attempts == 3
+
+
+def test_one_at_a_time_is_at_work_and_the_next_sees_what_was_made(opened: Open) -> None:
+    one, other = (SharedRepository(MemoryStore(), opened()) for _ in range(2))
+    with one.alone(NAME):
+        with pytest.raises(Busy), other.alone(NAME):
+            raise AssertionError
+        with pytest.raises(Busy):
+            other.keep_record(NAME, record())
+        one.keep(NAME, pair(1.0), record())
+    with other.alone(NAME):
+        assert other.load(NAME) == (record(), pair(1.0))
+
+
+def test_who_has_lost_the_lock_writes_nothing(opened: Open) -> None:
+    mine = opened()
+    one, other = SharedRepository(MemoryStore(), mine), SharedRepository(MemoryStore(), opened())
+    with one.alone(NAME):
+        mine.close()  # its session ends, as that of a machine that was paused for long
+        with other.alone(NAME):
+            other.keep(NAME, pair(2.0, "2"), record("2"))
+        with pytest.raises(Fenced):
+            one.keep(NAME, pair(1.0), record())
+        with pytest.raises(Fenced):
+            one.keep_record(NAME, record())
+    assert one.load(NAME)[1] is None
+    one.refresh(NAME)
+    assert one.load(NAME) == (record("2"), pair(2.0, "2"))
+
+
+def test_a_record_of_another_certificate_is_not_written(opened: Open) -> None:
+    one, other = (SharedRepository(MemoryStore(), opened()) for _ in range(2))
+    with one.alone(NAME):
+        one.keep(NAME, pair(1.0, "2"), record("2"))
+    with pytest.raises(Conflict):
+        other.keep_record(NAME, record("1"))
+
+
+@pytest.mark.parametrize(("here", "there", "wins"), [(2.0, 1.0, "here"), (1.0, 2.0, "there")])
+def test_of_two_the_one_that_was_issued_later_wins(
+    opened: Open, here: float, there: float, wins: str
+) -> None:
+    one, other = (SharedRepository(MemoryStore(), opened()) for _ in range(2))
+    with other.alone(NAME):
+        other.keep(NAME, pair(there, "there"), record("there"))
+    one.keep_here(NAME, pair(here, "here"), record("here", unshared=True))
+    one.share(NAME)
+    other.refresh(NAME)
+    for repository in (one, other):
+        kept, had = repository.load(NAME)
+        assert kept == record(wins)
+        assert had == pair(max(here, there), wins)
+
+
+def test_what_cannot_be_read_takes_nobodys_place(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = opened()
+    one = SharedRepository(MemoryStore(), shared)
+    with one.alone(NAME):
+        one.keep(NAME, pair(1.0), record())
+    monkeypatch.undo()  # from here on a certificate is one
+    other = SharedRepository(MemoryStore(), shared)
+    other.refresh(NAME)
+    assert other.load(NAME)[1] is None
+
+
+def test_changes_of_others_are_named(opened: Open) -> None:
+    one, other = (SharedRepository(MemoryStore(), opened()) for _ in range(2))
+    changed = other.watch()
+    changed()
+    with one.alone(NAME):
+        one.keep(NAME, pair(1.0), record())
+    found: set[str] = set()
+    for _ in range(1000):
+        found |= changed()
+        if found:
+            break
+        other.refresh("nobody.example")  # takes a moment where the store is elsewhere
+    assert found == {NAME}
+
+
+def test_so_many_attempts_are_under_way_at_a_ca_and_no_more(opened: Open) -> None:
+    slots = [Slots(opened()) for _ in range(3)]
+    held = [slots[number % 3].one(CA) for number in range(SLOTS)]
+    for one in held:
+        one.__enter__()
+    with pytest.raises(Busy), slots[0].one(CA):
+        raise AssertionError
+    with slots[0].one("https://other.example/directory"):
+        pass
+    held[0].__exit__(None, None, None)
+    with slots[2].one(CA):
+        pass
+    for one in held[1:]:
+        one.__exit__(None, None, None)
+
+
+def test_machines_count_orders_together(opened: Open) -> None:
+    ledgers = []
+    for number in range(2):
+        peers = Peers(f"web-{number}")
+        peers.told({f"web-{one}": Member() for one in range(2)}, away=False)
+        ledgers.append(SharedLedger(MemoryStore(), opened(), peers, lambda: 1e9))
+    for number in range(6):
+        ledgers[number % 2].reservation(CA, (f"{number}.example.org",)).reserve(exempt=False)
+    many = tuple(f"www.d{number}.org" for number in range(100))
+    ledgers[0].reservation(CA, many).reserve(exempt=False)
+    said = " ".join(ledgers[1].costs(CA, [("x.example.org",), ("x.d99.org",)]))
+    assert "1 of 44 left" in said
+    assert "1 of 49 left" in said

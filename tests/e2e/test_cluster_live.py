@@ -1,0 +1,112 @@
+"""Machines and members of etcd are killed in turns, while certificates live for a minute and a half.
+
+    CLUSTER_SECONDS=300 pytest tests/e2e/test_cluster_live.py      (make cluster)
+
+All three machines may order, and one does. Each handshake is verified by the client, so that an
+expired certificate would be a failure; a machine that is killed is not visited while it is gone.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import threading
+import time
+
+import pytest
+
+from support.program.cluster import Cluster, Node, clustered
+
+SECONDS = float(os.environ.get("CLUSTER_SECONDS", "0"))
+VALIDITY = 90
+# Between two deaths; a machine is gone for half of it.
+EVERY = 30.0
+
+pytestmark = [
+    pytest.mark.program,
+    pytest.mark.pebble,
+    pytest.mark.skipif(not SECONDS, reason="make cluster"),
+]
+
+
+class Visitors:
+    """Visit every living machine, ten times a second."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.living: set[str] = {node.name for node in cluster.nodes}
+        self.serials: dict[str, collections.Counter[str]] = collections.defaultdict(
+            collections.Counter
+        )
+        self.failures: list[str] = []
+        self.over = threading.Event()
+        self.threads = [
+            threading.Thread(target=self._visit, args=(node,)) for node in cluster.nodes
+        ]
+
+    def __enter__(self) -> Visitors:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+    def _visit(self, node: Node) -> None:
+        while not self.over.wait(0.1):
+            if node.name not in self.living:
+                continue
+            try:
+                serial = node.served()
+            except OSError as error:
+                serial = None
+                why: object = error
+            else:
+                why = "refused, or expired"
+            if serial is not None:
+                self.serials[node.name][serial] += 1
+            elif node.name in self.living:
+                self.failures.append(f"{time.time():.1f} {node.name}: {why}")
+
+
+@pytest.mark.timeout(SECONDS + 240)
+def test_nobody_meets_an_expired_certificate() -> None:
+    with clustered(validity=VALIDITY) as cluster:
+        for number in (1, 2, 3):
+            cluster.node(number, order=True)
+        cluster.led_to(cluster.nodes[1])
+        for node in cluster.nodes:
+            node.start()
+        for node in cluster.nodes:
+            node.await_served(within=60)
+        begun, deaths = time.monotonic(), 0
+        with Visitors(cluster) as visitors:
+            while time.monotonic() < begun + SECONDS:
+                node = cluster.nodes[deaths % 3]
+                # The DNS leads to machines that are there.
+                cluster.led_to(cluster.nodes[(deaths + 1) % 3])
+                visitors.living.discard(node.name)
+                node.kill()
+                time.sleep(EVERY / 2)  # what happens meanwhile is what is looked at
+                node.start()
+                node.await_served(within=60)
+                visitors.living.add(node.name)
+                cluster.etcd.kill(deaths % 3)
+                time.sleep(EVERY / 2)
+                cluster.etcd.start_all()
+                deaths += 1
+        orders = len(cluster.ca.log().split("Added order")) - 1
+        seen = set().union(*map(set, visitors.serials.values()))
+        took = time.monotonic() - begun
+        print(
+            f"\n{took:.0f} s, certificates of {VALIDITY} s, {deaths} machines and {deaths} members "
+            f"killed: {orders} orders, {len(seen)} certificates seen in "
+            f"{sum(one.total() for one in visitors.serials.values())} handshakes, "
+            f"{len(visitors.failures)} failures"
+        )
+        assert visitors.failures == []
+        assert len(seen) >= took / VALIDITY
+        # One machine alone would order every minute.
+        assert orders <= took / (VALIDITY / 2) + deaths

@@ -1,0 +1,174 @@
+"""Machines of a cluster: the real program on each, a real etcd of three members, and a real CA.
+
+Each machine has a loopback address of its own, as machines have theirs; the CA is led to whichever
+the DNS names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import ssl
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from acme_client.storage.etcd.api import EtcdApi, decoded, encoded
+from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
+from acme_client.storage.etcd.store import EtcdStore
+from support.acme.pebble import Pebble
+from support.etcd import Etcd
+from support.program.ports import free_ports
+from support.program.server import Server
+
+NAME = "a.example"
+PREFIX = "/treehouse/shop/"
+
+
+class Node:
+    """A machine: its configuration, its disk, and the program where it runs."""
+
+    def __init__(self, cluster: Cluster, number: int, *, order: bool) -> None:
+        self.cluster = cluster
+        self.name = f"web-{number}"
+        self.address = f"127.0.0.{number + 1}"
+        self.folder = cluster.folder / self.name
+        self.folder.mkdir()
+        os.chmod(self.folder, 0o755)
+        self.state = self.folder / "state"
+        self.config = self.folder / "config.yaml"
+        self.order = order
+        self.server: Server | None = None
+        self.write()
+
+    def write(self, *sites: str) -> None:
+        one = self.cluster
+        names = "".join(f"\n- {{names: [{site}], root: {one.root}}}" for site in (NAME, *sites))
+        self.config.write_text(
+            f"""
+listen: {{http: ["{self.address}:{one.ports[0]}"], https: ["{self.address}:{one.ports[1]}"]}}
+workers: 1
+state: {self.state}
+log: {{access: off}}
+acme: {{directory: "{one.ca.directory}", ca_file: {one.ca.ca_file}, challenges: [{one.challenge}]}}
+cluster:
+  name: shop
+  node: {self.name}
+  etcd: [{", ".join(one.etcd.endpoints)}]
+  secret_file: {one.secret_file}{one.more}
+  order: {str(self.order).lower()}
+sites:{names}
+"""
+        )
+
+    def start(self) -> Server:
+        self.server = Server(["--config", str(self.config)], self.folder).__enter__()
+        return self.server
+
+    @property
+    def running(self) -> Server:
+        assert self.server is not None
+        return self.server
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
+    def kill(self) -> None:
+        """As a machine that loses its power: nothing is said to anybody."""
+        for pid in reversed(self.running.tree()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.stop()
+
+    def served(self, name: str = NAME) -> str | None:
+        """The serial number of what it serves, verified by the CA's root; None for nothing."""
+        context = ssl.create_default_context(cadata=self.cluster.ca.root().decode())
+        try:
+            with (
+                socket.create_connection((self.address, self.cluster.ports[1]), 5) as plain,
+                context.wrap_socket(plain, server_hostname=name) as connection,
+            ):
+                return str((connection.getpeercert() or {})["serialNumber"])
+        except ssl.SSLError:
+            return None
+
+    def await_served(self, serial: str | None = None, name: str = NAME, within: float = 30) -> str:
+        """The serial number, as soon as it serves something, or this."""
+        deadline = time.monotonic() + within
+        while True:
+            found = self.served(name)
+            if found is not None and serial in (None, found):
+                return found
+            assert time.monotonic() < deadline, (found, serial, self.running.text())
+            time.sleep(0.05)  # what is served is seen from outside only
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.running.status(self.state)["cluster"]
+        return found
+
+
+class Cluster:
+    challenge = "http-01"
+    more = ""  # lines below ``cluster``
+
+    def __init__(
+        self, folder: Path, root: Path, ports: tuple[int, int], etcd: Etcd, ca: Pebble
+    ) -> None:
+        self.folder, self.root, self.ports, self.etcd, self.ca = folder, root, ports, etcd, ca
+        self.secret = new_secret()
+        self.secret_file = folder / "cluster.key"
+        self.secret_file.write_text(self.secret + "\n")
+        self.secret_file.chmod(0o644)
+        self.nodes: list[Node] = []
+        self.serial = ""  # of what all of them serve
+
+    def node(self, number: int, *, order: bool = False) -> Node:
+        made = Node(self, number, order=order)
+        self.nodes.append(made)
+        return made
+
+    def led_to(self, node: Node) -> None:
+        self.ca.resolve(NAME, node.address)
+
+    def store(self) -> EtcdStore:
+        return EtcdStore(EtcdApi(self.etcd.endpoints), PREFIX, Seals(read_secrets(self.secret)))
+
+    def put(self, key: str, value: bytes) -> None:
+        api = EtcdApi(self.etcd.endpoints)
+        api.call("/v3/kv/put", {"key": encoded(PREFIX + key), "value": encoded(value)})
+        api.close()
+
+    def get(self, key: str) -> bytes:
+        api = EtcdApi(self.etcd.endpoints)
+        answer = api.call("/v3/kv/range", {"key": encoded(PREFIX + key)})
+        api.close()
+        return decoded(answer["kvs"][0]["value"])
+
+
+@contextlib.contextmanager
+def clustered(validity: int | None = None, arguments: tuple[str, ...] = ()) -> Iterator[Cluster]:
+    """A cluster without machines yet. ``validity``: of certificates, in seconds; ``arguments``:
+    further ones for etcd."""
+    folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
+    os.chmod(folder, 0o755)
+    root = folder / "www"
+    root.mkdir()
+    (root / "index.html").write_text("<p>hello\n")
+    one, other = free_ports(2)
+    try:
+        with Etcd(arguments=arguments) as etcd, Pebble(one, other, validity=validity) as ca:
+            made = Cluster(folder, root, (one, other), etcd, ca)
+            try:
+                yield made
+            finally:
+                for node in made.nodes:
+                    node.stop()
+    finally:
+        shutil.rmtree(folder)
