@@ -262,6 +262,13 @@ def test_a_removal_stops_and_keeps_what_a_purge_deletes(fake: FakeRoot) -> None:
         "bin/getent", "echo treehouse:x:101:102::/var/lib/treehouse-proxy:/usr/sbin/nologin"
     )
     assert "deluser --system --quiet treehouse" in fake.runs("postrm", "purge")
+    # What a removal has left starts again; dpkg names the version from before then, too.
+    masked = fake.folder / "var/lib/systemd/deb-systemd-helper-masked/treehouse-proxy.service"
+    masked.parent.mkdir(parents=True)
+    masked.touch()
+    (fake.folder / "usr/lib/treehouse-proxy/bin").mkdir(parents=True, exist_ok=True)
+    told = fake.runs("postinst", "configure", "1.0.0-1")
+    assert "deb-systemd-invoke start treehouse-proxy.service" in told
     assert not (fake.folder / "etc/treehouse-proxy").exists()
     (fake.folder / "etc/treehouse-proxy/sites.d").mkdir(parents=True)
     own = fake.folder / "etc/treehouse-proxy/sites.d/own.yaml"
