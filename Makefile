@@ -99,7 +99,8 @@ live: $(READY_DEV) packages ## five minutes of certificates that live for 90 sec
 
 .PHONY: cluster
 cluster: $(READY_DEV) packages ## five minutes in which machines and members of etcd are killed in turns
-	CLUSTER_SECONDS=$(or $(CLUSTER_SECONDS),300) $(BIN)/python -m pytest -q -s tests/e2e/test_cluster_live.py
+	CLUSTER_SECONDS=$(or $(CLUSTER_SECONDS),300) $(BIN)/python -m pytest -q -s \
+	  tests/e2e/test_cluster_faults.py tests/e2e/test_cluster_live.py
 
 .PHONY: years
 years: $(READY_DEV) ## a thousand certificates over three years, against a simulated CA and clock

@@ -64,6 +64,7 @@ class Connection:
     # The last host that this connection may be used for (RFC 9110 §7.4), and what it has found.
     authorized_host: bytes | None = None
     match: HostMatch | None = None
+    counted_as: str = ""  # among the connections of an address; "" where it is not
     # When the TLS handshake began and ended (monotonic), and whether it resumed a session: for the
     # first trace of the connection, where there are traces.
     handshake: tuple[float, float, bool] | None = None

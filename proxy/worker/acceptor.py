@@ -11,11 +11,13 @@ before TLS and HTTP alike. `tls_accept` goes on with connections over TLS.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import logging
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from ..ipc.connection_counters import CONNECTIONS, ConnectionCounters
@@ -82,6 +84,7 @@ class Acceptor:
         self.by_listener: Counter[str] = Counter()  # open ones, by the listener's address
         self._accepting = False
         self._seldom = Seldom(log)
+        self._at_ends = contextvars.copy_context()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -136,11 +139,11 @@ class Acceptor:
         local, local_port = _peer(sock.getsockname())
         connection = Connection(peer, peer_port, local, local_port)
         if listener.kind != "admin" and self._proxies.trusts(peer):
-            self._start(self._introduce(sock, connection, listener), listener)
+            self._start(self._introduce(sock, connection, listener), connection, listener)
             return
         life = self._admitted(sock, connection, listener)
         if life is not None:
-            self._start(life, listener)
+            self._start(life, connection, listener)
         else:
             self._counts.release(CONNECTIONS)
 
@@ -162,18 +165,13 @@ class Acceptor:
         if not self._counts.acquire_for(key, self._limits.connections_per_address):
             self._turn_away(sock, "connections_per_address", connection.peer)
             return None
-        return self._counted(key, serve(sock, connection, service))
-
-    async def _counted(self, key: str, life: Coroutine[Any, Any, None]) -> None:
-        try:
-            await life
-        finally:
-            self._counts.release_for(key)
+        connection.counted_as = key
+        return serve(sock, connection, service)
 
     def probe(self, sock: socket.socket) -> None:
         """Serve our own end of a socket pair, of which `self_probe` has the other."""
         connection = Connection(OURSELVES, 0, "", 0)
-        self._start(self._secure.serve(sock, connection, self._services["https"]))
+        self._start(self._secure.serve(sock, connection, self._services["https"]), connection)
 
     async def _introduce(
         self, sock: socket.socket, connection: Connection, listener: Listener
@@ -230,6 +228,7 @@ class Acceptor:
     def _start(
         self,
         life: Coroutine[Any, Any, None],
+        connection: Connection,
         listener: Listener | None = None,
     ) -> None:
         """``listener``: where it came in, and has been counted; None for our own probe."""
@@ -237,18 +236,24 @@ class Acceptor:
             self.by_listener[listener.address] += 1
         task = self._loop.create_task(life)
         self._tasks.add(task)
+        # A connection lives long and there are many: no closure, no coroutine around it, and one
+        # context for all that is called at their ends.
+        ended = partial(self._ended, connection, listener)
+        task.add_done_callback(ended, context=self._at_ends)
 
-        def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            if listener is not None:
-                self._counts.release(CONNECTIONS)
-                self.by_listener[listener.address] -= 1
-            if not task.cancelled() and task.exception() is not None:
-                log.error("a connection failed inside the server", exc_info=task.exception())
-            if not self._tasks and not self._accepting:
-                self._on_empty()
-
-        task.add_done_callback(ended)
+    def _ended(
+        self, connection: Connection, listener: Listener | None, task: asyncio.Task[None]
+    ) -> None:
+        self._tasks.discard(task)
+        if connection.counted_as:
+            self._counts.release_for(connection.counted_as)
+        if listener is not None:
+            self._counts.release(CONNECTIONS)
+            self.by_listener[listener.address] -= 1
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a connection failed inside the server", exc_info=task.exception())
+        if not self._tasks and not self._accepting:
+            self._on_empty()
 
     # Lives of connections
 

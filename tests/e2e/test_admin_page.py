@@ -170,6 +170,50 @@ def test_readable_by_everybody(world: World, chromium: Browser, scheme: str) -> 
             context.close()
 
 
+@pytest.mark.parametrize("state", ["empty", "full"])
+def test_readable_in_each_state(world: World, chromium: Browser, state: str) -> None:
+    """With nothing to show, and with very long names, many troubles and lines that are unfolded."""
+    document = _first_event(world)
+    board = document["board"]
+    if state == "empty":
+        board |= {"attention": [], "sites": [], "others": [], "backends": [], "warnings": []}
+        board["certificates"] = {"known": 0, "states": {}, "first": []}
+        for series in document["history"].values():
+            series["rows"] = []
+    else:
+        name = "a-very-long-name-" * 12 + ".test"
+        trouble = {"about": name, "text": f"{name}: {'word ' * 60}", "step": "x" * 300}
+        board["attention"] = [
+            {**trouble, "level": level, "page": f"certificate/{name}"}
+            for level in ("wrong", "look") * 5
+        ]
+        board["attention_more"] = 33
+        board["warnings"] = [
+            {"at": 1.8e9, "level": level, "process": "worker 1", "text": name * 3, "times": 9}
+            for level in ("warning", "error") * 20
+        ]
+        first = board["certificates"]["first"][0]
+        board["certificates"]["first"] = [{**first, "name": name, "last_error": name}] * 3
+        board["backends"] = [{**board["backends"][0], "url": f"http://{name}", "last_error": name}]
+    told = f"event: board\ndata: {json.dumps(document)}\n\n"
+    for scheme in ("light", "dark"):
+        page = chromium.new_page(
+            color_scheme=scheme,  # type: ignore[arg-type] # one of the two
+            viewport={"width": 390, "height": 800},
+        )
+        page.route(
+            "**/events*",
+            lambda route: route.fulfill(body=told, content_type="text/event-stream"),
+        )
+        page.goto(world.url())
+        page.wait_for_selector("#warnings")
+        if state == "full":
+            page.locator("#more-warnings summary").click()
+        assert overflow(page) <= 0, scheme
+        assert barriers(page) == [], scheme
+        page.close()
+
+
 def test_charts_move_under_load(world: World, page: Page) -> None:
     page.goto(world.url())
     chart = page.locator('figure[data-chart="Requests a second"] svg')
@@ -216,8 +260,8 @@ def _spoilt(value: Any) -> Any:
     return value
 
 
-def test_nothing_that_is_shown_is_markup(world: World, page: Page) -> None:
-    """Whatever CAs, backends and configurations say: here all of it is hostile."""
+def _first_event(world: World) -> dict[str, Any]:
+    """What a page is told first, with the whole hour."""
     with http(world.admin) as talk:
         talk.says(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         told = b""
@@ -229,12 +273,18 @@ def test_nothing_that_is_shown_is_markup(world: World, page: Page) -> None:
         for piece in told.partition(b"\r\n\r\n")[2].split(b"\r\n")
         if not re.fullmatch(rb"[0-9a-f]+", piece)
     )
-    document = json.loads(text.partition(b"data: ")[2].partition(b"\n\n")[0])
+    document: dict[str, Any] = json.loads(text.partition(b"data: ")[2].partition(b"\n\n")[0])
+    return document
+
+
+def test_nothing_that_is_shown_is_markup(world: World, page: Page) -> None:
+    """Whatever CAs, backends and configurations say: here all of it is hostile."""
+    document = _first_event(world)
     board = _spoilt(document["board"])
     for one in board["attention"] + board["certificates"]["first"]:
         one["page"] = "site/" + EVIL.decode()
     board["warnings"].append(
-        {"at": 2e9, "level": "error", "process": "worker 1", "text": EVIL.decode()}
+        {"at": 2e9, "level": "error", "process": "worker 1", "text": EVIL.decode(), "times": 1}
     )
     forged = json.dumps({**document, "board": board})
     page.route(

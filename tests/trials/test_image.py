@@ -308,7 +308,7 @@ def test_podman_loads_and_runs_it(archive: Path, folder: Path, podman: Podman) -
     loaded = podman.do("load", "-i", str(archive), within=300)
     image = loaded.strip().rpartition("Loaded image: ")[2]
     assert "treehouse-proxy:" in image
-    check = " ".join(HEALTHCHECK)
+    check = json.dumps(HEALTHCHECK)  # words alone would go to a shell
     name = "treehouse-image"
     options = (
         "--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only", "--cgroups=disabled",
@@ -321,8 +321,9 @@ def test_podman_loads_and_runs_it(archive: Path, folder: Path, podman: Podman) -
         while not _is_well(podman, name):
             assert time.monotonic() < deadline, podman.do("inspect", name)
             time.sleep(0.1)
-        checked = podman.do("exec", name, "/usr/bin/treehouse-proxy", "check")
-        assert checked == "valid: 0 sites, 0 names\n"
+        # Who is asked is the server that runs: its ports are not bound once more.
+        status = ("/usr/bin/treehouse-proxy", "status", "--state", "/var/lib/treehouse-proxy")
+        assert "listening on" in podman.do("exec", name, *status)
         podman.do("stop", "-t", "30", name)
         assert podman.do("inspect", "--format", "{{.State.ExitCode}}", name) == "0\n"
     finally:

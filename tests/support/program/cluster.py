@@ -60,7 +60,7 @@ cluster:
   name: shop
   node: {self.name}
   etcd: [{", ".join(one.etcd.endpoints)}]
-  secret_file: {one.secret_file}
+  secret_file: {one.secret_file}{one.more}
   order: {str(self.order).lower()}
 sites:{names}
 """
@@ -116,6 +116,7 @@ sites:{names}
 
 class Cluster:
     challenge = "http-01"
+    more = ""  # lines below ``cluster``
 
     def __init__(
         self, folder: Path, root: Path, ports: tuple[int, int], etcd: Etcd, ca: Pebble
@@ -152,8 +153,9 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def clustered(validity: int | None = None) -> Iterator[Cluster]:
-    """A cluster without machines yet. ``validity``: of certificates, in seconds."""
+def clustered(validity: int | None = None, arguments: tuple[str, ...] = ()) -> Iterator[Cluster]:
+    """A cluster without machines yet. ``validity``: of certificates, in seconds; ``arguments``:
+    further ones for etcd."""
     folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
     os.chmod(folder, 0o755)
     root = folder / "www"
@@ -161,7 +163,7 @@ def clustered(validity: int | None = None) -> Iterator[Cluster]:
     (root / "index.html").write_text("<p>hello\n")
     one, other = free_ports(2)
     try:
-        with Etcd() as etcd, Pebble(one, other, validity=validity) as ca:
+        with Etcd(arguments=arguments) as etcd, Pebble(one, other, validity=validity) as ca:
             made = Cluster(folder, root, (one, other), etcd, ca)
             try:
                 yield made
