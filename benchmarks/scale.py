@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import median
 
 from proxy.ipc import control_client
+from proxy.ipc.control_client import NotRunning
 
 from . import load, many_sites, peers, processes, scale_report
 from .many_sites import Sites
@@ -39,6 +40,7 @@ COUNTS = (1, 100, 1_000, 10_000)
 QUICK_COUNTS = (1, 100, 1_000)
 _OURS = "treehouse-proxy"
 _STARTS_WITHIN = 600.0
+_COMES_WITHIN = 180.0  # what is waited for afterwards
 # Handshakes for each figure.
 _HANDSHAKES = 400
 _QUIET_FOR = 2.0  # seconds without work after which everything counts as as it was
@@ -100,7 +102,7 @@ def _rounds(
         try:
             with Server(peer, sites) as server:
                 measure(server, note)
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        except (OSError, RuntimeError, subprocess.SubprocessError, NotRunning) as error:
             troubles.append(f"{count} sites, {peer}, {what}: {error}")
             print(f"  FAILED: {error}", flush=True)
 
@@ -188,8 +190,7 @@ class Server:
         supervisor = processes.own_cpu_seconds(self.pid)
         begun = time.monotonic()
         os.kill(before["certifier"][0], signal.SIGKILL)
-        while self._kinds()["certifier"] in ([], before["certifier"]):
-            time.sleep(0.05)
+        _until(lambda: self._kinds()["certifier"] not in ([], before["certifier"]), "a certifier")
         certifier = self._kinds()["certifier"][0]
         self._quiet()
         note("certifier killed: until as before, s", time.monotonic() - begun - _QUIET_FOR)
@@ -208,8 +209,7 @@ class Server:
                 raise RuntimeError(f"the reload failed: {answer}")
         elif self.peer == "nginx":
             self._process.send_signal(signal.SIGHUP)
-            while len(set(processes.tree(self.pid)) - old) < WORKERS:
-                time.sleep(0.01)
+            _until(lambda: len(set(processes.tree(self.pid)) - old) >= WORKERS, "new workers")
         else:
             caddy = [peers.caddy(), "reload", "--force", "--address", f"127.0.0.1:{many_sites.PORT + 2}"]  # fmt: skip
             config = ["--config", str(self.sites.work / "caddy.json")]
@@ -289,12 +289,23 @@ class Server:
 
     def _quiet(self) -> None:
         """Wait until nothing has worked for a while."""
-        before, since = processes.cpu_seconds(self.pid), time.monotonic()
+        begun = time.monotonic()
+        before, since = processes.cpu_seconds(self.pid), begun
         while time.monotonic() - since < _QUIET_FOR:
+            if time.monotonic() - begun > _COMES_WITHIN:
+                raise RuntimeError(f"it still works after {_COMES_WITHIN:.0f} s")
             time.sleep(0.1)
             now = processes.cpu_seconds(self.pid)
             if abs(now - before) > 0.1:
                 before, since = now, time.monotonic()
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _COMES_WITHIN
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{what}: not within {_COMES_WITHIN:.0f} s")
+        time.sleep(0.01)
 
 
 Measure = Callable[[Server, scale_report.Note], None]

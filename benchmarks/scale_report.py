@@ -38,7 +38,7 @@ def page(results: Results, heading: Mapping[str, str], troubles: Sequence[str] =
         "a certificate (ECDSA P-256, the built-in CA) and a name for each site, one document root.",
         f"{heading['servers']}.",
         "",
-        *(f"**Not measured**: {one}" for one in troubles),
+        *(f"**Not measured**: {one}\n" for one in troubles),
         *_comparison(results, servers, max(counts, default=0)),
         "",
         f"| what | server | {header} |",

@@ -114,14 +114,6 @@ class Peers:
         one = self._members.get(node)
         return one.wishes.get(name) if one is not None else None
 
-    def rivals(self, name: str, wish: str) -> list[str]:
-        """Name the other members that want a certificate to be something else than ``wish``."""
-        return sorted(
-            node
-            for node, one in self._members.items()
-            if node != self.node and one.wishes.get(name, wish) != wish
-        )
-
     def holders(self, name: str, made_for: str) -> list[str]:
         """Name the other members that want a certificate to be what it was made for."""
         return sorted(

@@ -41,9 +41,9 @@ def satisfied(wanted: CertificateSpec, record: Record, facts: CertificateInfo) -
     return any(ca_choice.terms(one) == made.terms for one in (wanted.authority, *wanted.fallback))
 
 
-def told(name: str, rivals: list[str], node: str) -> str:
+def told(name: str, holders: list[str], node: str) -> str:
     """Say that machines want one certificate to be different things."""
-    others = ", ".join(rivals)
+    others = ", ".join(holders)
     return (
         f"{name}: {others} and this node ({node}) are configured differently, so this node does "
         "not order what it wants; make the configurations alike, or decide by certs renew"

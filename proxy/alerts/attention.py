@@ -109,11 +109,17 @@ def _cluster(status: ClusterStatus | None) -> Iterable[Attention]:
 def _reload(refused: tuple[float, str] | None) -> Iterable[Attention]:
     if refused is not None:
         _at, why = refused
+        of_the_file = "see the log" not in why
+        mend = (
+            "mend the file (treehouse-proxy check tells all that is wrong with it)"
+            if of_the_file
+            else "see in the log what kept them from it"
+        )
         yield {
             "level": "wrong",
             "about": "configuration",
             "text": f"the last reload was refused: {why}",
-            "step": "mend the file (treehouse-proxy check tells all that is wrong with it), then"
+            "step": f"{mend}, then"
             " treehouse-proxy reload; until then the configuration before it is in force",
             "page": "",
         }

@@ -172,6 +172,37 @@ def rekey(config: Path | None, state: Path | None) -> None:
     sys.exit(FAILED if closed else OK)
 
 
+@cluster.command("format")
+@server_options
+def format_(config: Path | None, state: Path | None) -> None:
+    """Say which form the cluster's documents have, and raise it to this program's.
+
+    A program that knows an older form only serves what it has, takes nothing and gives nothing. So
+    raise it when all machines have the new program; while they have not, they keep the older form.
+
+    \b
+    sudo treehouse-proxy cluster format
+    """
+    from acme_client.cluster.node import FORMAT, FORMAT_FILE
+    from acme_client.cluster.settings import VERSION
+    from acme_client.storage import documents
+
+    here = _configured(config, state)
+    with _store(here) as (wanted, store):
+        data = store.load(FORMAT).get(FORMAT_FILE, b"")
+        newer = documents.newer(data, VERSION)
+        if newer is not None:
+            complain(
+                f"{wanted.name} has format {newer}, and this program knows {VERSION}: "
+                "upgrade the program here",
+                FAILED,
+            )
+        raised = documents.write({}, VERSION)
+        if data != raised:
+            store.store(FORMAT, {FORMAT_FILE: raised})
+        click.echo(f"{wanted.name} has format {VERSION}, the newest that this program knows")
+
+
 @contextlib.contextmanager
 def _store(here: Config) -> Iterator[tuple[ClusterSettings, EtcdStore]]:
     """Open what the machines share; a fault of it ends the command."""

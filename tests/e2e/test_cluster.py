@@ -168,6 +168,7 @@ def test_an_older_program_beside_a_newer_takes_nothing_and_gives_nothing(cluster
     for node in (first, second):
         node.running.await_log("the cluster is used by a newer version of this program", within=40)
         assert node.served() == cluster.serial
+    assert "shop has format 2, and this program knows 1" in said(second, "cluster", "format")
     renewed = treehouse("certs", "renew", NAME, "--force", "--config", str(first.config))
     assert renewed.returncode == 0, renewed.stderr
     newest = first.await_served()
@@ -175,6 +176,7 @@ def test_an_older_program_beside_a_newer_takes_nothing_and_gives_nothing(cluster
     store.store("cluster/format", before)
     store.close()
     cluster.serial = second.await_served(newest, within=40)
+    assert "shop has format 1" in said(second, "cluster", "format")
 
 
 def test_another_machine_takes_over_and_the_first_only_takes(cluster: Cluster) -> None:

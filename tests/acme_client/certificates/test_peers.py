@@ -62,7 +62,6 @@ def test_who_wants_the_certificate_as_it_is_comes_first() -> None:
     assert peers.place("a", "two") == 2
     assert peers.holders("a", "two") == ["web-0", "web-2"]
     assert peers.holders("a", "one") == []
-    assert peers.rivals("a", "one") == ["web-0", "web-2"]
 
 
 @pytest.mark.parametrize(("clocks", "fault"), [((0, 30), ""), ((-300, -310), "ahead of"),

@@ -84,6 +84,12 @@ def test_a_backend_that_answers_badly() -> None:
     assert [one["level"] for one in found] == ["wrong"]
 
 
+def test_a_reload_whose_workers_did_not_start_is_not_blamed_on_the_file() -> None:
+    (one,), _ = look(Situation(refused=(NOW, "the new workers did not start; see the log")), NOW)
+    assert "see in the log" in one["step"]
+    assert "mend the file" not in one["step"]
+
+
 def missing(**known: Any) -> CertificateStatus:
     return certificate_status(
         name="new.test", names=("new.test",), source="acme", key_type="ecdsa-p256",
