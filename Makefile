@@ -46,6 +46,8 @@ test: $(READY_DEV) compiled packages accelerated check ## everything: the gate, 
 	TREEHOUSE_PURE_PYTHON=1 TREEHOUSE_TEST_OPTIONS=--no-fast-lane $(THREE_FILES) $(H11_TOO) || status=1; \
 	echo "what must have the machine for itself"; \
 	$(BIN)/python -m pytest -q -m program $(ALONE) || status=1; \
+	echo "what depends on the interpreter, by the newest at hand"; \
+	[ $$(id -u) != 0 ] || PYTHONPATH=.:tests $(BIN)/python -m tests.matrix.run --quick --only "the newest here" || status=1; \
 	exit $$status
 
 .PHONY: test-matrix
