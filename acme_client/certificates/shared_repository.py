@@ -5,8 +5,11 @@ and to serve when that store is away. Only the holder of a certificate's lock wr
 what it writes is refused when it has lost the lock without noticing. Whoever has the lock looks at
 the shared store first: somebody may have been faster.
 
-Of two certificates for one name the one that was issued later wins, on both sides. Nothing on the
-disk is deleted because it is missing in the shared store.
+Of two certificates for one name the one that was issued later wins, on both sides; but nothing takes
+the place of what is here before it was examined (`offered`). What cannot be used is told, and put
+right by the machine that has made the certificate, or by the next attempt: if everybody did, two
+machines that cannot read each other would write for ever. Nothing on the disk is deleted because it
+is missing in the shared store.
 """
 
 from __future__ import annotations
@@ -14,12 +17,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Callable, Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from ..errors import IssuanceError
-from ..storage.store import Changes, Conflict, Edit, Fenced, Files, Lock, Store, Unreachable
+from ..storage import documents
+from ..storage.store import (
+    Changes,
+    Conflict,
+    Edit,
+    Fenced,
+    Files,
+    Lock,
+    Store,
+    Unreachable,
+    Unreadable,
+)
 from ..x509 import verify
 from ..x509.verify import CertificateAndKey
+from . import offered
 from . import record as records
 from .record import Record
 from .repository import (
@@ -43,26 +60,45 @@ class Busy(Conflict):
 
 
 class SharedRepository(CertificateRepository):
-    """``store`` is this machine's own, ``shared`` all machines'."""
+    """``store`` is this machine's own, ``shared`` all machines'; ``node`` is its name, ``wanted``
+    the names that each certificate is wanted for: what is offered for one of these is examined.
+    ``now`` gives Unix seconds."""
 
-    def __init__(self, store: Store, shared: Store) -> None:
+    def __init__(
+        self,
+        store: Store,
+        shared: Store,
+        node: str = "",
+        wanted: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        now: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__(store)
         self._shared = shared
+        self._node = node
+        self._wanted = wanted
+        self._wall = now
         self._held: dict[str, Lock] = {}
         self._own: set[str] = set()  # folders that this machine has written since it looked
+        self._there: Changes | None = None
+        self._heard: set[str] = set()  # names to look at, whatever the stores tell
+        self._newer: set[str] = set()  # names whose records a newer program writes
+        self.refused: dict[str, str] = {}  # why what is offered is not taken, by name
 
     # Under a certificate's lock
 
     @contextlib.contextmanager
     def alone(self, name: str) -> Iterator[Lock]:
         """Inside, nobody else changes the certificate or its record, and what is here is what the
-        shared store has, if that is newer. Raises `Busy`, `Unreachable`."""
+        shared store has, if that is newer. Raises `Busy`, `Unreachable`; `Busy` as well where the
+        record is a newer program's, which this one must not replace."""
         lock = self._shared.lock(folder_of(name), _LEASE)
         if lock is None:
             raise Busy(errno.EBUSY, "another machine is at work on it")
         self._held[name] = lock
         try:
             self.refresh(name)
+            if name in self._newer:
+                raise Busy(errno.EBUSY, "its record is by a newer version of this program")
             yield lock
         finally:
             del self._held[name]
@@ -123,19 +159,82 @@ class SharedRepository(CertificateRepository):
     def refresh(self, name: str) -> bool:
         """Have what the shared store has, unless what is here was issued later; returns whether
         that is so. Raises `Unreachable`."""
-        shared, pair = _read(self._shared.load(folder_of(name)))
+        try:
+            files = self._shared.load(folder_of(name))
+        except Unreadable as fault:
+            return self.compare(name, fault)
+        return self.compare(name, files)
+
+    def compare(self, name: str, found: Files | Unreadable) -> bool:
+        """Do as `refresh` with what was found in the shared store."""
         kept, here = super().load(name)
+        if isinstance(found, Unreadable):
+            return self._refuse(name, str(found.strerror), kept, here)
+        newer = documents.newer(found.get(META, b""), records.VERSION) is not None
+        (self._newer.add if newer else self._newer.discard)(name)
+        shared, pair = _read(found)
         if pair is None:
+            self.refused.pop(name, None)
+            if here is None and META in found and shared != kept and not newer:
+                self.keep_record_here(name, shared)  # of attempts that have failed
             return here is not None
         if pair == here:
-            if shared != kept:
+            self.refused.pop(name, None)
+            if shared != kept and not newer:
                 self.keep_record_here(name, shared)
             return False
+        why = self._fault(name, pair, here)
+        if why:
+            return self._refuse(name, why, kept, here)
+        self.refused.pop(name, None)
         if here is not None and _issued(here) > _issued(pair):
             return True
         if _issued(pair) > 0.0:  # it can be read
             self.keep_here(name, pair, shared)
         return False
+
+    def _fault(self, name: str, pair: CertificateAndKey, here: CertificateAndKey | None) -> str:
+        """Say why a pair is not to take the place of what is here; empty where it may."""
+        wanted = self._wanted.get(name)
+        if wanted is None:
+            return ""
+        facts, why = offered.examined(pair, wanted)
+        if facts is None or why:
+            return why
+        lost = offered.loses(facts, here, wanted, self._wall())
+        return offered.loses_in_words(lost) if lost else ""
+
+    def _refuse(
+        self, name: str, why: str, kept: Record, here: CertificateAndKey | None
+    ) -> bool:
+        """Keep what is here; returns whether it is this machine's to put it right."""
+        if self.refused.get(name) != why:
+            log.error("%s: what the cluster has is not taken, what is here stays: %s", name, why)
+        self.refused[name] = why
+        return here is not None and kept.made is not None and kept.made.node == self._node
+
+    def catch_up(self, found: Iterable[tuple[str, Files | Unreadable]]) -> None:
+        """Have all that the shared store has, folder by folder, of the certificates that are
+        wanted. Those that are other ones now, or are to be given to the others, are named by the
+        next look (`watch`). Raises OSError."""
+        missing = set(self._wanted)
+        for folder, files in found:
+            name = folder
+            with contextlib.suppress(ValueError):  # somebody else's folder
+                name = name_of(folder)
+            if name in missing:
+                missing.discard(name)
+                _kept, before = super().load(name)
+                if self.compare(name, files) or super().load(name)[1] != before:
+                    self._heard.add(name)
+        for name in missing:
+            if super().load(name)[1] is not None:
+                self._heard.add(name)
+
+    def hear(self) -> None:
+        """Hear of what changes in the shared store from now on. Raises OSError."""
+        if self._there is None:
+            self._there = self._shared.watch(_TOP)
 
     def share(self, name: str) -> None:
         """Give the others what is here, where it was issued later than what they have. Raises
@@ -148,22 +247,19 @@ class SharedRepository(CertificateRepository):
 
     def watch(self) -> Callable[[], set[str]]:
         here = super().watch()
-        there: Changes | None = None
 
         def names() -> set[str]:
-            nonlocal there
             found = here() - self._own
             self._own = set()
-            try:
-                if there is None:
-                    there = self._shared.watch(_TOP)
-                changed = there()
-            except Unreachable:
-                changed = set()
+            heard, self._heard = self._heard, set()
+            changed = set()
+            with contextlib.suppress(Unreachable):
+                self.hear()
+                changed = self._there() if self._there is not None else set()
             for folder in changed:
                 with contextlib.suppress(ValueError):  # somebody else's folder
                     found.add(name_of(folder))
-            return found
+            return found | heard
 
         return names
 

@@ -33,6 +33,7 @@ from ..store import (
     Files,
     Lock,
     Names,
+    Unreadable,
     demand_known,
 )
 from .api import Answer, EtcdApi, below, decoded, encoded, number
@@ -45,7 +46,6 @@ _LOCK, _SESSION = ":lock/", ":session/"
 # Operations that a transaction may have by the engine's default, `--max-txn-ops`.
 _OPERATIONS_MOST = 128
 _TRIES = 20
-_REVISIONS = {"create_revision", "mod_revision"}
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
 _PAGE = 200
 
@@ -53,10 +53,6 @@ Operation = Mapping[str, Any]
 # Said here, because `list` means something else inside the class.
 Operations = list[Operation]
 Numbers = list[int]
-
-
-class Unreadable(OSError):
-    """A document cannot be opened: damaged, forged, or sealed with another secret."""
 
 
 class Folder(NamedTuple):
@@ -220,84 +216,21 @@ class EtcdStore:
                 return _EtcdLock(self, key, number(found.get("create_revision")), held)
         return None
 
-    def claim(self, folder: str, owner: str) -> tuple[Lock | None, str]:
-        """Take what one owner has until it gives it back, whether or not it lives. Returns the lock
-        and the owner; no lock where that is another one. Raises OSError, `Unreadable`."""
-        key = f"{self.prefix}{_LOCK}{folder}"
-        free = {"key": encoded(key), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}
-        put = {"key": encoded(key), "value": encoded(self._seals.seal(key, folder, owner.encode()))}
-        read = {"request_range": {"key": encoded(key)}}
-        answer = self._transaction([free], [{"request_put": put}], [read])
-        if answer.get("succeeded"):
-            return _EtcdLock(self, key, number(answer["header"].get("revision")), None), owner
-        (found,) = answer["responses"][0]["response_range"]["kvs"]
-        has = self._owner_in(key, folder, found)
-        if has != owner:
-            return None, has
-        return _EtcdLock(self, key, number(found.get("mod_revision")), None), owner
-
-    def owner(self, folder: str) -> str | None:
-        """Return who has claimed a folder. Raises OSError, `Unreadable`."""
-        key = f"{self.prefix}{_LOCK}{folder}"
-        answer = self.api.call("/v3/kv/range", {"key": encoded(key)})
-        for found in answer.get("kvs") or ():
-            return self._owner_in(key, folder, found)
-        return None
-
-    def give(self, folder: str, owner: str) -> None:
-        """Give a claim to this owner, whoever has it: who had it is fenced off."""
-        key = f"{self.prefix}{_LOCK}{folder}"
-        sealed = self._seals.seal(key, folder, owner.encode())
-        put = {"request_put": {"key": encoded(key), "value": encoded(sealed)}}
-        self._transaction([], [put])
-
-    def take(self, folder: str, owner: str, successor: str) -> bool:
-        """Give a claim to another owner, unless it is no longer this one's; returns whether it has
-        been given. Raises OSError, `Unreadable`."""
-        key = f"{self.prefix}{_LOCK}{folder}"
-        answer = self.api.call("/v3/kv/range", {"key": encoded(key)})
-        for found in answer.get("kvs") or ():
-            if self._owner_in(key, folder, found) != owner:
-                return False
-            same = {
-                "key": encoded(key),
-                "target": "MOD",
-                "result": "EQUAL",
-                "mod_revision": str(found.get("mod_revision")),
-            }
-            sealed = self._seals.seal(key, folder, successor.encode())
-            put = {"request_put": {"key": encoded(key), "value": encoded(sealed)}}
-            return bool(self._transaction([same], [put]).get("succeeded"))
-        return False
-
-    def is_there(self, folder: str, file: str) -> bool:
-        """Whether a file that was stored alone is there. Raises OSError."""
-        key = encoded(self._key(folder, file))
-        answer = self.api.call("/v3/kv/range", {"key": key, "count_only": True})
-        return number(answer.get("count")) > 0
-
-    def _owner_in(self, key: str, folder: str, found: Mapping[str, Any]) -> str:
-        try:
-            return self._seals.open(key, folder, decoded(found.get("value"))).decode()
-        except (NotOpened, UnicodeDecodeError) as why:
-            raise Unreadable(errno.EBADMSG, f"{key} cannot be used: {why}") from None
-
     def seal_anew(self) -> tuple[int, Names]:
         """Seal everything with the first secret; returns how many documents were, and the keys of
         those that cannot be opened. What somebody else writes meanwhile stays. Raises OSError."""
         done, closed = 0, []
         for key, value, revision in self._range(self.prefix):
             rest = key.removeprefix(self.prefix)
-            if rest.startswith(_SESSION) or not value:
+            if rest.startswith((_SESSION, _LOCK)) or not value:
                 continue
-            folder = rest.removeprefix(_LOCK) if rest.startswith(_LOCK) else rest.rpartition("/")[0]
+            folder = rest.rpartition("/")[0]
             try:
                 sealed = self._seals.seal(key, folder, self._seals.open(key, folder, value))
             except NotOpened:
-                if not rest.startswith(_LOCK):
-                    closed.append(key)
+                closed.append(key)
                 continue
-            # The lease stays what it is, and so does a lock's token, its revision of creation.
+            # The lease stays what it is.
             put = {"key": encoded(key), "value": encoded(sealed), "ignore_lease": True}
             same = {
                 "key": encoded(key),
@@ -331,10 +264,6 @@ class EtcdStore:
                 self.api.call("/v3/kv/put", put)
                 self._lease = lease
             return self._lease
-
-    def watch_claims(self, wake: Callable[[], object]) -> None:
-        """Have ``wake`` called when a claim has been taken or given back."""
-        self._watches.append(Watch(self.api, f"{self.prefix}{_LOCK}", wake))
 
     # Others
 
@@ -491,10 +420,7 @@ class EtcdStore:
                 return
             for response, one in zip(answer.get("responses") or (), fence, strict=False):
                 found = response.get("response_range", {}).get("kvs") or [{}]
-                if any(
-                    number(found[0].get(each)) != number(one.get(each))
-                    for each in one.keys() & _REVISIONS
-                ):
+                if number(found[0].get("create_revision")) != number(one["create_revision"]):
                     raise Fenced(errno.EPERM, "the lock has been lost")
         raise Conflict(errno.EAGAIN, "others change it all the time")
 
@@ -511,21 +437,15 @@ class EtcdStore:
 
 
 class _EtcdLock:
-    """``lease`` None: it is held until it is given back."""
-
-    def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease | None) -> None:
+    def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease) -> None:
         self.token = token
         self.key = key
         self._store = store
         self._lease = lease
         self._given_back = False
 
-    @property
-    def leased(self) -> bool:
-        return self._lease is not None
-
     def holds(self) -> bool:
-        return not self._given_back and (self._lease is None or self._lease.lives())
+        return not self._given_back and self._lease.lives()
 
     def release(self) -> None:
         self._given_back = True
@@ -536,10 +456,8 @@ def _fence(by: object) -> Operations:
     """The condition that a lock is its holder's still."""
     if not isinstance(by, _EtcdLock):
         return []
-    # A claim is its owner's until somebody else is written into it.
-    target, revision = ("CREATE", "create_revision") if by.leased else ("MOD", "mod_revision")
-    key = encoded(by.key)
-    return [{"key": key, "target": target, "result": "EQUAL", revision: str(by.token)}]
+    key, token = encoded(by.key), str(by.token)
+    return [{"key": key, "target": "CREATE", "result": "EQUAL", "create_revision": token}]
 
 
 def _removal(key: str) -> Operation:
