@@ -46,11 +46,12 @@ class Turns:
         place = self._peers.place(managed.name, wish, record.attempts)
         if place is None:
             return _NEVER
-        if self._peers.away or self._peers.clock_fault():
+        alone = self._peers.away and not self._peers.is_only
+        if alone or self._peers.clock_fault():
             if facts is None:
                 return _NEVER
-            alone = ranks.alone_from(place, facts.not_before, facts.not_after)
-            return _NEVER if alone is None else max(alone, since)
+            late = ranks.alone_from(place, facts.not_before, facts.not_after)
+            return _NEVER if late is None else max(late, since)
         served = facts is not None and facts.not_after > now
         lifetime = facts.not_after - facts.not_before if facts is not None and served else None
         begins = max(since + place * ranks.step(lifetime), managed.postponed_until)
@@ -89,9 +90,10 @@ class Turns:
 
     def asks(self, managed: ManagedCertificate) -> bool:
         """Whether it is this machine that asks the CA when to renew."""
-        return not self._peers.are_shared or (
-            not self._peers.away and self._peers.place(managed.name) == 0
-        )
+        if not self._peers.are_shared:
+            return True
+        alone = self._peers.away and not self._peers.is_only
+        return not alone and self._peers.place(managed.name) == 0
 
     def takes_over_asking(self, managed: ManagedCertificate, now: float) -> float | None:
         """Return when this machine asks in the place of one that is gone; None where nothing has

@@ -68,6 +68,7 @@ class ManagedCertificate:
     # Where other machines have it too:
     satisfies: bool = True  # False: the certificate is not what this machine wants
     contested: str = ""  # why this machine does not order what it wants
+    contested_since: float | None = None
     braked: str = ""  # why nobody orders for a while: too many were made
     under_way: str = ""  # the machine that makes an attempt
     asks: bool = True  # False: another machine asks when to renew it
@@ -150,6 +151,8 @@ class ManagedCertificate:
             profile=authority.profile,
             on_demand_for=self.wanted.on_demand_for,
             given_up=self.given_up,
+            contested=self.contested or None,
+            contested_since=self.contested_since,
             history=self.told[1],
         )
 

@@ -163,6 +163,9 @@ class SharedRepository(CertificateRepository):
             files = self._shared.load(folder_of(name))
         except Unreadable as fault:
             return self.compare(name, fault)
+        except Unreachable:
+            self._heard.add(name)  # it is looked at again
+            raise
         return self.compare(name, files)
 
     def compare(self, name: str, found: Files | Unreadable) -> bool:

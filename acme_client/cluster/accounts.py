@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
+import time
 from collections.abc import Sequence
 
 from cryptography import x509
@@ -41,6 +42,9 @@ ACCOUNTS, ROOT = "accounts", internal.FOLDER
 # Whoever dies in between has a key whose account the CA knows.
 _IN_ORDER = (EARLIER_KEYS, KEY, ACCOUNT)
 _TRIES = 5
+# Seconds that another machine is waited for, which makes an account: two requests to the CA.
+_WAITED_FOR = 10.0
+_LOOKED_EVERY = 0.3
 
 
 class _Way(enum.Enum):
@@ -131,6 +135,10 @@ class SharedFiles:
         all_of_us: Lock | None = None
         try:
             all_of_us = self._shared.lock(folder, lease)
+            until = time.monotonic() + _WAITED_FOR
+            while all_of_us is None and time.monotonic() < until:
+                time.sleep(_LOOKED_EVERY)  # it is made by another machine in a moment
+                all_of_us = self._shared.lock(folder, lease)
             if all_of_us is None:
                 ours.release()
                 return None

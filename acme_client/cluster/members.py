@@ -75,6 +75,14 @@ def read(node: str, data: bytes) -> Said:
     )
 
 
+def present(shared: EtcdStore) -> dict[str, Said]:
+    """Return what the machines say that are there. Raises OSError."""
+    found, _revision = shared.load_alone(MEMBERS)
+    return {
+        node: read(node, data) for node, data in found.items() if not isinstance(data, OSError)
+    }
+
+
 def _whole(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 

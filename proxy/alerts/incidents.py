@@ -22,7 +22,7 @@ from acme_client.text import moment
 
 from ..config.model import Alerts
 
-Kind = Literal["renewal_failing", "runway_short", "certifier_silent"]
+Kind = Literal["renewal_failing", "runway_short", "certifier_silent", "contested"]
 Event = Literal["alert", "reminder", "over"]
 Key = tuple[str, str]  # kind, and the certificate's first name; "" is the certifier
 
@@ -30,6 +30,8 @@ Key = tuple[str, str]  # kind, and the certificate's first name; "" is the certi
 # moment wait for each other.
 _RENEWED_WITHIN = 3600.0
 _RENEWED_WITHIN_PART = 1 / 50
+# While a change of the configuration is brought to all machines, their files differ.
+_DIFFER_FOR = 3600.0
 # Of a certificate's entry in the status: what somebody who is woken up wants to know.
 _FACTS = (
     "names", "source", "directory", "serial", "not_after", "state", "attempts", "last_error",
@@ -90,6 +92,8 @@ def look(
             continue  # a stranger's name that does not work, or one that nobody wants any more
         _failing(one, rules, view)
         _runway(one, rules, now, view)
+        if one["contested"]:
+            _contested(one, now, view)
     told = {name for _kind, name in (*view.wrong, *view.well, *view.undecided)}
     for name in wanted:
         if name not in told:
@@ -124,6 +128,17 @@ def _failing(one: CertificateStatus, rules: Alerts, view: View) -> None:
         view.well.add(key)
     else:
         view.undecided.add(key)
+
+
+def _contested(one: CertificateStatus, now: float, view: View) -> None:
+    """Machines want one certificate to be different things, or too many were made."""
+    key: Key = ("contested", one["name"])
+    since = one["contested_since"]
+    if since is None or moment(since) + _DIFFER_FOR > now:
+        view.undecided.add(key)
+        return
+    step = "make the configurations of the machines alike; treehouse-proxy status --cluster"
+    view.wrong[key] = Finding(str(one["contested"]), step, _facts(one))
 
 
 def _runway(one: CertificateStatus, rules: Alerts, now: float, view: View) -> None:
@@ -212,7 +227,9 @@ class Incidents:
         for key in list(self._lasting):
             if key not in view.wrong and key not in view.undecided:
                 incident = self._lasting.pop(key)
-                notices.append(_over(key, incident, key in view.well, now))
+                # A certificate that is not contested is not noted as such: nearly all are not.
+                well = key in view.well or key[0] == "contested"
+                notices.append(_over(key, incident, well, now))
         return notices
 
     def _wrong(self, key: Key, finding: Finding, repeat: float, now: float) -> Notice | None:

@@ -91,6 +91,11 @@ def certificate(
         yield _runway(one, now)
     if one["source"] != "file":
         yield from _trouble(one)
+    if one["contested"]:
+        yield Finding(
+            "attention", about, one["contested"],
+            f"make the configurations of the machines alike, or: treehouse-proxy certs renew {about}",
+        )  # fmt: skip
     for text in costs:
         if "would wait" in text:
             yield Finding(
