@@ -247,6 +247,7 @@ class SharedRepository(CertificateRepository):
             if pair is None or not self.refresh(name):
                 return
             self.keep(name, pair, records.shared(record))
+        log.info("%s: offered to the cluster", name)
 
     def watch(self) -> Callable[[], set[str]]:
         here = super().watch()

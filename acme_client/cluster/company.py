@@ -80,6 +80,11 @@ class Company:
         """Have what this machine says of itself told anew; any thread may."""
         self._news.set()
 
+    def prove(self) -> None:
+        """Find out whether the engine takes what is written; any thread may."""
+        self._put = None
+        self._news.set()
+
     def close(self) -> None:
         self._closing.set()
         self._news.set()

@@ -108,7 +108,7 @@ class Node:
         self.shared: Shared | None = None
         """What the lifecycle works on; None where this machine orders nothing."""
         if settings.order:
-            gate = Gate(self._shared, self._stir.set, lambda: self._look())
+            gate = Gate(self._shared, self._failed, lambda: self._look())
             repository = SharedRepository(local, gate, settings.node, names, now)
             self.shared = Shared(gate, repository, SharedFiles(local, gate))
         elif self._shared is not None:
@@ -272,9 +272,12 @@ class Node:
             if others:
                 self._remember(members)
             if others or rest or away != self.peers.away or not self.peers.is_known:
+                is_back = self.peers.away and not away
                 self._members = members
                 self.peers.told(members, away=away)
                 self._meet()
+                if is_back:
+                    self._look()  # what was made alone is shared
 
     def _take(self, changes: Changes, *, again: bool, due: bool) -> None:
         """Take what has changed in the engine, on a machine that orders nothing."""
@@ -311,6 +314,12 @@ class Node:
     @property
     def _fault(self) -> str:
         return self._faults.text
+
+    def _failed(self) -> None:
+        """The engine has not done what the lifecycle asked it for: see what it does."""
+        self._stir.set()
+        if self._company is not None:
+            self._company.prove()
 
     def _behind(self) -> int:
         return len(self._to_take)
