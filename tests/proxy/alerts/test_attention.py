@@ -142,3 +142,16 @@ def test_a_cluster_that_cannot_be_asked_or_taken_from_is_told() -> None:
     assert (second["about"], second["page"]) == ("a.test", "certificate/a.test")
     ((nobody,), _more) = look(Situation(cluster={**sound, "ordering": []}), NOW)
     assert nobody["text"] == "no machine orders certificates"
+
+
+def test_a_certificate_that_machines_want_to_be_different_things_is_told_once() -> None:
+    text = "new.test: web-1 and this node (web-2) are configured differently"
+    for since in (NOW - 60, NOW - 7200):
+        one = certificate_status(
+            name="new.test", names=("new.test",), source="acme", key_type="ecdsa-p256",
+            state="fresh", served=True, not_before=NOW - DAY, not_after=NOW + 60 * DAY,
+            renew_at=NOW + 30 * DAY, contested=text, contested_since=since,
+        )  # fmt: skip
+        (found,), _ = look(Situation([one]), NOW)
+        assert (found["level"], found["text"]) == ("look", text)
+        assert found["step"]
