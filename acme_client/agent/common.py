@@ -13,6 +13,7 @@ from ..certificates.repository import CertificateRepository
 from ..late_dataclass import dataclass
 from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
+from .slots import Slots
 from .together import Together
 
 if TYPE_CHECKING:
@@ -41,15 +42,11 @@ def among_others(node: Node, store: Store, now: Callable[[], float]) -> Common:
     """Return what a machine of a cluster has."""
     if node.shared is None:
         return alone(store, now)
-    # Here, because a machine alone needs none of it.
-    from ..rate_limits.shared_ledger import SharedLedger
-    from .slots import Slots
-
     shared, peers = node.shared, node.peers
     slots = Slots(shared.store)
     return Common(
         shared.repository,
-        SharedLedger(store, shared.store, peers, now),
+        shared.ledger,
         shared.files,
         peers,
         lambda keeper: Together(keeper, shared.repository, slots, peers, now),

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -80,6 +81,7 @@ class SharedRepository(CertificateRepository):
         self._held: dict[str, Lock] = {}
         self._own: set[str] = set()  # folders that this machine has written since it looked
         self._there: Changes | None = None
+        self._hearing = threading.Lock()
         self._heard: set[str] = set()  # names to look at, whatever the stores tell
         self._newer: set[str] = set()  # names whose records a newer program writes
         self.refused: dict[str, str] = {}  # why what is offered is not taken, by name
@@ -236,8 +238,9 @@ class SharedRepository(CertificateRepository):
 
     def hear(self) -> None:
         """Hear of what changes in the shared store from now on. Raises OSError."""
-        if self._there is None:
-            self._there = self._shared.watch(_TOP)
+        with self._hearing:
+            if self._there is None:
+                self._there = self._shared.watch(_TOP)
 
     def share(self, name: str) -> None:
         """Give the others what is here, where it was issued later than what they have. Raises

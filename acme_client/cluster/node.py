@@ -26,6 +26,7 @@ from ..certificates.peers import Member, Peers
 from ..certificates.shared_repository import SharedRepository
 from ..late_dataclass import dataclass
 from ..link import CertificateSpec, Link
+from ..rate_limits.shared_ledger import SharedLedger
 from ..status import ClusterStatus
 from ..storage import documents
 from ..storage.etcd.sealing import SecretFault
@@ -57,11 +58,12 @@ _CLOCK_NEWS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What a machine that may order has with the others: the engine's ``store``, certificates, and
-    its own ``files`` whose accounts and root are everybody's."""
+    """What a machine that may order has with the others: the engine's ``store``, certificates, what
+    is counted at CAs, and its own ``files`` whose accounts and root are everybody's."""
 
     store: Gate
     repository: SharedRepository
+    ledger: SharedLedger
     files: SharedFiles
 
 
@@ -110,7 +112,8 @@ class Node:
         if settings.order:
             gate = Gate(self._shared, self._failed, lambda: self._look())
             repository = SharedRepository(local, gate, settings.node, names, now)
-            self.shared = Shared(gate, repository, SharedFiles(local, gate))
+            ledger = SharedLedger(local, gate, self.peers, now)
+            self.shared = Shared(gate, repository, ledger, SharedFiles(local, gate))
         elif self._shared is not None:
             self._replica = Replica(self._shared, local, names, now)
         self.link: Link = link

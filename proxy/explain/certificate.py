@@ -111,8 +111,9 @@ def _in_cluster(one: CertificateStatus, cluster: ClusterStatus) -> str | None:
         return None
     if one["name"] in cluster["refused"]:
         return f"what {cluster['name']} has is not taken: {cluster['refused'][one['name']]}"
-    if one["contested"]:
-        return one["contested"]
+    contested = one.get("contested")  # a server of an earlier version says nothing of it
+    if contested:
+        return contested
     ordering = ", ".join(cluster["ordering"])
     if cluster["orders"]:
         does = f"ordered by one of {ordering}" if len(cluster["ordering"]) > 1 else "ordered here"

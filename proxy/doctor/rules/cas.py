@@ -91,9 +91,10 @@ def certificate(
         yield _runway(one, now)
     if one["source"] != "file":
         yield from _trouble(one)
-    if one["contested"]:
+    contested = one.get("contested")  # a server of an earlier version says nothing of it
+    if contested:
         yield Finding(
-            "attention", about, one["contested"],
+            "attention", about, contested,
             f"make the configurations of the machines alike, or: treehouse-proxy certs renew {about}",
         )  # fmt: skip
     for text in costs:
