@@ -65,18 +65,22 @@ class Together:
         self, stack: contextlib.ExitStack, managed: ManagedCertificate, directory: str
     ) -> Lock | None:
         lock: Lock
+        managed.hindered = ""
         try:
             stack.enter_context(self._slots.one(directory))
-        except Busy:
+        except Busy as busy:
+            managed.hindered = f"it waits: {words(busy)}"
             managed.no_place_until = self._now() + SLOT_AGAIN
             return None
         try:
             lock = stack.enter_context(self._repository.alone(managed.name))
-        except Busy:
+        except Busy as busy:
+            managed.hindered = f"it waits: {words(busy)}"
             managed.postponed_until = self._now() + BUSY_AGAIN
             return None
-        except Unreachable:
+        except Unreachable as fault:
             if not self._peers.away:
+                managed.hindered = f"it waits: {words(fault)}"
                 managed.postponed_until = self._now() + BUSY_AGAIN
                 return None
             lock = Unlocked()

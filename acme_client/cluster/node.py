@@ -281,6 +281,8 @@ class Node:
                 self._meet()
                 if is_back:
                     self._look()  # what was made alone is shared
+                if self._company is not None:
+                    self._company.stir()  # it may be that this machine orders from now on
 
     def _take(self, changes: Changes, *, again: bool, due: bool) -> None:
         """Take what has changed in the engine, on a machine that orders nothing."""
