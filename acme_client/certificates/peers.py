@@ -111,10 +111,12 @@ class Peers:
         if not self._orders or not self._known:
             return None
         known, members = self._places, self._members  # another thread may replace both
-        found = known.get((name, turn))
+        # Both certificates of a site have one order: there is one answer to TLS-ALPN-01 for a name.
+        site = name.partition("/")[0]
+        found = known.get((site, turn))
         if found is None:
             ordering = [node for node, one in members.items() if one.orders]
-            found = known[name, turn] = places(name, {*ordering, self.node}, turn)
+            found = known[site, turn] = places(site, {*ordering, self.node}, turn)
         if made_for and self._differ and any(self._wish(node, name) != made_for for node in found):
             found = sorted(found, key=lambda node: self._wish(node, name) != made_for)
         return found.index(self.node)

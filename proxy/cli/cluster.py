@@ -165,7 +165,8 @@ def rekey(config: Path | None, state: Path | None) -> None:
 def format_(config: Path | None, state: Path | None) -> None:
     """Say which form the cluster's documents have, and raise it to this program's.
 
-    A program that knows an older form only takes what it can read, and orders nothing. So raise it when all machines have the new program; while they have not, they keep the older form.
+    A program that knows an older form only takes what it can read, and orders nothing. So raise it
+    when all machines have the new program; while they have not, they keep the older form.
 
     \b
     sudo treehouse-proxy cluster format
