@@ -10,14 +10,15 @@ The time is a parameter, in Unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, field, fields
 from typing import Any, Literal
 
+from acme_client.certificates.ranks import places
 from acme_client.errors import ProblemDocument
 from acme_client.explain import explained
 from acme_client.late_dataclass import dataclass
-from acme_client.status import CertificateStatus, validity
+from acme_client.status import CertificateStatus, ClusterStatus, validity
 from acme_client.text import moment
 
 from ..config.model import Alerts
@@ -77,15 +78,32 @@ class Notice:
 # Looking
 
 
+def everybody(_name: str) -> bool:
+    """A machine alone tells of all its certificates."""
+    return True
+
+
+def teller(cluster: ClusterStatus | None) -> Callable[[str], bool]:
+    """Return whether this machine tells of a certificate that others have as well: the first in its
+    order of those that order. Who is cut off, or does not take what the others have, tells of
+    what is wrong here."""
+    if cluster is None or not cluster["connected"] or not cluster["ordering"]:
+        return everybody
+    ordering, node, refused = cluster["ordering"], cluster["node"], cluster["refused"]
+    return lambda name: name in refused or places(name.partition("/")[0], ordering)[0] == node
+
+
 def look(
     certificates: Iterable[CertificateStatus],
     wanted: Iterable[str],
     silent: float,
     rules: Alerts,
     now: float,
+    tells: Callable[[str], bool] = everybody,
 ) -> View:
     """``certificates`` as in the status; ``wanted``: the first names of the sites, of which some
-    may not have been heard of yet; ``silent``: seconds since the certifier was heard."""
+    may not have been heard of yet; ``silent``: seconds since the certifier was heard; ``tells``:
+    whether it is this machine that tells of a certificate."""
     view = View()
     for one in certificates:
         if one["on_demand_for"] and (not one["not_after"] or one["given_up"]):
@@ -94,6 +112,8 @@ def look(
         _runway(one, rules, now, view)
         if one["contested"]:
             _contested(one, now, view)
+        if one["source"] != "file" and not tells(one["name"]):
+            _leave_to_others(one["name"], view)
     told = {name for _kind, name in (*view.wrong, *view.well, *view.undecided)}
     for name in wanted:
         if name not in told:
@@ -128,6 +148,15 @@ def _failing(one: CertificateStatus, rules: Alerts, view: View) -> None:
         view.well.add(key)
     else:
         view.undecided.add(key)
+
+
+def _leave_to_others(name: str, view: View) -> None:
+    """Let another machine tell what is wrong; what this one has told before, it ends. What this
+    machine alone wants (`_contested`) no other would tell."""
+    keys: tuple[Key, ...] = (("renewal_failing", name), ("runway_short", name))
+    for key in keys:
+        if view.wrong.pop(key, None) is not None:
+            view.undecided.add(key)
 
 
 def _contested(one: CertificateStatus, now: float, view: View) -> None:
