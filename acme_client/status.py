@@ -37,9 +37,9 @@ class AttemptStatus(TypedDict):
 
 class CertificateStatus(TypedDict):
     """``name`` identifies the certificate, ``names`` are those that it is wanted for; ``directory``
-    is the CA's; ``given_up``: it came on demand and is not renewed any more; ``contested``: why this
-    machine does not order what it wants, where several have the same certificate, and since when
-    (``contested_since``)."""
+    is the CA's; ``given_up``: it came on demand and is not renewed any more; ``contested``: why
+    this machine does not order what it wants, where several have the same certificate, and since
+    when (``contested_since``)."""
 
     name: str
     names: list[str]

@@ -41,9 +41,9 @@ from ..on_demand.known_names import NamesFile, Remembered
 from ..storage.store import Store
 from ..text import spell, timestamp
 from .attempt import LEASE, Obtainer
-from .common import alone, among_others
 from .batches import Batches
 from .ca_requests import CaRequests
+from .common import alone, among_others
 from .executors import Executors
 from .keeper import CertificateKeeper
 from .scheduler import Scheduler

@@ -42,9 +42,7 @@ def loses(
         return []
     if ours.not_after <= now:
         return []
-    return [
-        one for one in wanted if covers(ours.names, one) and not covers(facts.names, one)
-    ]
+    return [one for one in wanted if covers(ours.names, one) and not covers(facts.names, one)]
 
 
 def loses_in_words(lost: Sequence[str]) -> str:

@@ -5,11 +5,11 @@ and to serve when that store is away. Only the holder of a certificate's lock wr
 what it writes is refused when it has lost the lock without noticing. Whoever has the lock looks at
 the shared store first: somebody may have been faster.
 
-Of two certificates for one name the one that was issued later wins, on both sides; but nothing takes
-the place of what is here before it was examined (`offered`). What cannot be used is told, and put
-right by the machine that has made the certificate, or by the next attempt: if everybody did, two
-machines that cannot read each other would write for ever. Nothing on the disk is deleted because it
-is missing in the shared store.
+Of two certificates for one name the one that was issued later wins, on both sides; but nothing
+takes the place of what is here before it was examined (`offered`). What cannot be used is told, and
+put right by the machine that has made the certificate, or by the next attempt: if everybody did,
+two machines that cannot read each other would write for ever. Nothing on the disk is deleted
+because it is missing in the shared store.
 """
 
 from __future__ import annotations
@@ -209,9 +209,7 @@ class SharedRepository(CertificateRepository):
         lost = offered.loses(facts, here, wanted, self._wall())
         return offered.loses_in_words(lost) if lost else ""
 
-    def _refuse(
-        self, name: str, why: str, kept: Record, here: CertificateAndKey | None
-    ) -> bool:
+    def _refuse(self, name: str, why: str, kept: Record, here: CertificateAndKey | None) -> bool:
         """Keep what is here; returns whether it is this machine's to put it right."""
         if self.refused.get(name) != why:
             log.error("%s: what the cluster has is not taken, what is here stays: %s", name, why)

@@ -1,9 +1,10 @@
 """Challenges that every machine answers, because a CA may be led to any of them.
 
-The machine that makes an attempt has its own workers answer first. Then it writes the challenge into
-the engine, with its session, so that it vanishes with its writer; every other machine has its workers answer and
-says up to which revision it has come, and only when all have come that far is the CA told to look. A machine that is away costs its lease once; an engine that is away costs nothing:
-then this machine answers alone.
+The machine that makes an attempt has its own workers answer first. Then it writes the challenge
+into the engine, with its session, so that it vanishes with its writer; every other machine has its
+workers answer and says up to which revision it has come, and only when all have come that far is
+the CA told to look. A machine that is away costs its lease once; an engine that is away costs
+nothing: then this machine answers alone.
 
 Of TLS-ALPN-01 only the key authorization travels; each machine makes the certificate itself.
 """

@@ -78,9 +78,7 @@ def read(node: str, data: bytes) -> Said:
 def present(shared: EtcdStore) -> dict[str, Said]:
     """Return what the machines say that are there. Raises OSError."""
     found, _revision = shared.load_alone(MEMBERS)
-    return {
-        node: read(node, data) for node, data in found.items() if not isinstance(data, OSError)
-    }
+    return {node: read(node, data) for node, data in found.items() if not isinstance(data, OSError)}
 
 
 def _whole(value: object) -> int:

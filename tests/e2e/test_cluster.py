@@ -227,7 +227,7 @@ def test_every_machine_that_may_order_does_and_when_one_is_gone_the_others_do(
 
 
 def test_files_that_differ_are_told_and_nothing_is_ordered(cluster: Cluster) -> None:
-    first, second, _third = cluster.nodes
+    _first, second, _third = cluster.nodes
     before = orders(cluster.ca)
     second.write("b.example", "c.example, d.example")
     assert treehouse("reload", "--config", str(second.config)).returncode == 0
@@ -244,7 +244,9 @@ def test_files_that_differ_are_told_and_nothing_is_ordered(cluster: Cluster) -> 
     assert treehouse("reload", "--config", str(second.config)).returncode == 0
     second.running.await_status(
         second.state,
-        lambda document: document["certificates"]
-        and not any(one["contested"] for one in document["certificates"]),
+        lambda document: (
+            document["certificates"]
+            and not any(one["contested"] for one in document["certificates"])
+        ),
     )
     assert orders(cluster.ca) == before

@@ -95,7 +95,7 @@ def certificate(
     if contested:
         yield Finding(
             "attention", about, contested,
-            f"make the configurations of the machines alike, or: treehouse-proxy certs renew {about}",
+            f"make the machines' configurations alike, or: treehouse-proxy certs renew {about}",
         )  # fmt: skip
     for text in costs:
         if "would wait" in text:

@@ -119,9 +119,7 @@ class Machine:
     def start(self) -> Machine:
         self.status = None
         self.server.forget()
-        self.node = Node(
-            self.settings, self.local, self.server, self.wants, self._told, self.now
-        )
+        self.node = Node(self.settings, self.local, self.server, self.wants, self._told, self.now)
         self.agent = Agent(
             Settings(Path("/"), tuple(self.wants)), self.server, self.local, self.now,
             random.Random(zlib.crc32(self.name.encode())), issuer=self._issuer, cluster=self.node,
@@ -138,7 +136,7 @@ class Machine:
     def _serve(self, agent: Agent) -> None:
         try:
             agent.serve()
-        except Exception as error:  # noqa: BLE001 - a machine that has died
+        except Exception as error:
             self.error = error
 
     def now(self) -> float:
@@ -318,7 +316,9 @@ def test_wishes_that_differ_are_told_and_a_person_decides(machine: Make, ca: Ca)
     first = machine("web-1", (NAME,))
     first.until(lambda: first.serves() is not None)
     second = machine("web-2", (NAME, f"www.{NAME}"))
-    second.until(lambda: "web-1 and this node (web-2) are configured differently" in second.contested())
+    second.until(
+        lambda: "web-1 and this node (web-2) are configured differently" in second.contested()
+    )
     assert second.serves() == first.serves()
     second.until(lambda: second.status and second.status["members"][0]["differs"] == 1)
     assert len(ca.begun) == 1
@@ -418,9 +418,7 @@ def test_what_cannot_be_used_is_told_and_put_right_by_its_maker(machine: Make, c
     assert len(ca.begun) == 1
 
 
-def test_what_serves_less_is_not_taken_while_what_is_here_is_valid(
-    machine: Make, ca: Ca
-) -> None:
+def test_what_serves_less_is_not_taken_while_what_is_here_is_valid(machine: Make, ca: Ca) -> None:
     second = machine("web-2", (NAME, f"www.{NAME}"), start=False)
     both = chain(NAME, f"www.{NAME}", now=NOW, begins=-2 * DAY)
     second.put(both)
@@ -485,7 +483,9 @@ def test_the_built_in_root_is_made_once(machine: Make) -> None:
     first, second = machine("web-1", by=by), machine("web-2", ("b.example",), by=by)
     first.until(lambda: first.serves() is not None)
     second.until(lambda: second.serves("b.example") is not None)
-    assert first.local.load("internal-ca")["root.pem"] == second.local.load("internal-ca")["root.pem"]
+    assert (
+        first.local.load("internal-ca")["root.pem"] == second.local.load("internal-ca")["root.pem"]
+    )
     third = machine("web-3", by=by, order=False)
     third.until(lambda: third.serves() == first.serves())
     assert third.local.list("internal-ca") == []
