@@ -132,20 +132,27 @@ class SharedFiles:
         ours = self._local.lock(folder, lease)
         if ours is None or not _is_shared(folder):
             return ours
-        all_of_us: Lock | None = None
+        both = _Both(ours)
         try:
-            all_of_us = self._shared.lock(folder, lease)
-            until = time.monotonic() + _WAITED_FOR
-            while all_of_us is None and time.monotonic() < until:
-                time.sleep(_LOOKED_EVERY)  # it is made by another machine in a moment
-                all_of_us = self._shared.lock(folder, lease)
-            if all_of_us is None:
-                ours.release()
+            both.all_of_us = self._lock_of_all(folder, lease)
+            if both.all_of_us is None:
+                both.release()
                 return None
             self._level(folder)
         except Unreachable as error:
             log.warning("%s: the others cannot be asked: %s", folder, error.strerror)
-        return _Both(ours, all_of_us)
+        except OSError:
+            both.release()
+            raise
+        return both
+
+    def _lock_of_all(self, folder: str, lease: float) -> Lock | None:
+        until = time.monotonic() + _WAITED_FOR
+        while True:
+            lock = self._shared.lock(folder, lease)
+            if lock is not None or time.monotonic() >= until:
+                return lock
+            time.sleep(_LOOKED_EVERY)  # it is made by another machine in a moment
 
     def store(self, folder: str, files: Files) -> None:
         self._local.store(folder, files)
@@ -200,18 +207,18 @@ class SharedFiles:
 class _Both:
     """A lock here, and, where the engine could be asked, among all machines."""
 
-    def __init__(self, ours: Lock, all_of_us: Lock | None) -> None:
+    def __init__(self, ours: Lock) -> None:
         self.ours = ours
-        self._all_of_us = all_of_us
+        self.all_of_us: Lock | None = None
         self.token = ours.token
 
     def holds(self) -> bool:
-        return self.ours.holds() and (self._all_of_us is None or self._all_of_us.holds())
+        return self.ours.holds() and (self.all_of_us is None or self.all_of_us.holds())
 
     def release(self) -> None:
-        if self._all_of_us is not None:
+        if self.all_of_us is not None:
             with contextlib.suppress(OSError):  # it ends with the session
-                self._all_of_us.release()
+                self.all_of_us.release()
         self.ours.release()
 
 

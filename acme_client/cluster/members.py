@@ -172,6 +172,8 @@ class Clocks:
 
 def differences(ours: Wishes, theirs: Wishes) -> dict[str, str | None]:
     """Return what another machine wants otherwise than we do; None: not at all."""
+    if theirs is ours:
+        return {}
     return {
         name: theirs.get(name)
         for name in ours.keys() | theirs.keys()
