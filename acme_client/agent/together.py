@@ -79,7 +79,8 @@ class Together:
             managed.postponed_until = self._now() + BUSY_AGAIN
             return None
         except Unreachable as fault:
-            if not self._peers.away:
+            # What a person asks for does not wait until it is known that nobody can be asked.
+            if not (self._peers.away or managed.by_hand or managed.tickets):
                 managed.hindered = f"it waits: {words(fault)}"
                 managed.postponed_until = self._now() + BUSY_AGAIN
                 return None

@@ -254,11 +254,12 @@ class Node:
                 f"the cluster is used by a newer version of this program (format {later}); "
                 "this one takes certificates, and orders and writes nothing"
             )
+        if self.shared is not None:
+            self.shared.store.read_only = why
+        if why:
             self._faults.begun(PART_FORMAT, OSError(why))
         elif self._faults.ended(PART_FORMAT):
             self._look()
-        if self.shared is not None:
-            self.shared.store.read_only = why
         if not data and self._settings.order:
             shared.store(FORMAT, {FORMAT_FILE: documents.write({}, VERSION)})
 
