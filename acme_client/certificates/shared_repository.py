@@ -257,7 +257,7 @@ class SharedRepository(CertificateRepository):
             found = here() - self._own
             self._own = set()
             heard, self._heard = self._heard, set()
-            changed = set()
+            changed: set[str] = set()
             with contextlib.suppress(Unreachable):
                 self.hear()
                 changed = self._there() if self._there is not None else set()

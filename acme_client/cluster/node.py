@@ -94,6 +94,7 @@ class Node:
         self.peers = Peers(settings.node, orders=settings.order)
         """What the scheduler knows of the other machines."""
         self._members: Mapping[str, Member] = {}
+        self._told_away: bool | None = None
         self._meeting = threading.Lock()
         self._learnt = threading.Event()  # what the engine has, or that it cannot be asked
         self._stir = threading.Event()
@@ -132,9 +133,8 @@ class Node:
         called by any thread."""
         self._look, self._meet = look, meet
         self._members = self._recalled()
-        if self._members:
+        if self._members:  # until they can be heard; nobody was away for that
             self.peers.told(self._members, away=True)
-            self._meet()
         if self._company is None:
             log.error("cluster %s: %s; what is on the disk is served", self._name, self._fault)
             self._learnt.set()
@@ -275,9 +275,9 @@ class Node:
             others, rest = _news(self._members, members)
             if others:
                 self._remember(members)
-            if others or rest or away != self.peers.away or not self.peers.is_known:
+            if others or rest or away != self._told_away:
                 is_back = self.peers.away and not away
-                self._members = members
+                self._members, self._told_away = members, away
                 self.peers.told(members, away=away)
                 self._meet()
                 if is_back:
