@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from acme_client.certificates.ranks import STEP, alone_from, places, step
+from acme_client.certificates.ranks import STEP, alone_from, places, step, within
 
 DAY = 86400.0
 NODES = [f"web-{number}" for number in range(10)]
@@ -50,6 +50,6 @@ def test_alone_three_nodes_order_before_the_end_and_no_others() -> None:
 
 
 def test_pauses_are_parts_of_lives_that_are_short() -> None:
-    assert ranks.within(60.0, None, 1 / 30) == 60.0
-    assert ranks.within(60.0, 90.0, 1 / 30) == 3.0
-    assert ranks.within(60.0, 6 * 86400.0, 1 / 30) == 60.0
+    assert within(60.0, None, 1 / 30) == 60.0
+    assert within(60.0, 90.0, 1 / 30) == 3.0
+    assert within(60.0, 6 * 86400.0, 1 / 30) == 60.0
