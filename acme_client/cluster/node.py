@@ -28,21 +28,22 @@ from ..storage import documents
 from ..storage.etcd.sealing import SecretFault
 from ..storage.etcd.store import EtcdStore
 from ..storage.store import Changes, Fenced, Lock, Store
+from . import recollection
 from .accounts import ACCOUNTS, Accounts
 from .company import MEMBERS, PAUSES, Company
 from .faults import Faults
+from .recollection import Recollection
 from .replica import FOLDER as CERTIFICATES
 from .replica import Replica
 from .settings import VERSION, ClusterSettings
 
 log = logging.getLogger("treehouse.certifier")
 
-# What is claimed, and the folder of what is known of the cluster, here and in the engine.
+# What is claimed, and the folder of what is known of the cluster in the engine.
 OWN = "cluster"
 ORDERER = "cluster/orderer"
 NOBODY = "-"  # it was given back by a person, and a person gives it to another machine
 FORMAT, FORMAT_FILE = "cluster/format", "format.json"
-KNOWN, _KNOWN_FILE = "cluster", "cluster.json"
 PART = "certificates"
 
 # Everything is looked at this often, whether or not the engine has told of a change.
@@ -77,7 +78,8 @@ class Node:
         self._told: ClusterStatus | None = None
         self._look: Callable[[], object] = lambda: None
         self._faults = Faults(settings.name, settings.fault)
-        self._known_orderer, self._has_rivals = self._recalled()
+        known = recollection.recall(local, settings)
+        self._known_orderer, self._has_rivals = known.orderer, known.rivals
         self._gone_since: float | None = None  # when its claim's owner was seen to be gone
         self._meet: Callable[[], object] = lambda: None
         self.peers = Peers(settings.node)
@@ -278,7 +280,7 @@ class Node:
                     orderer,
                 )
             self._known_orderer = orderer
-            self._recall(orderer)
+            self._remember()
             self._look()
 
     def _share_accounts(self) -> None:
@@ -322,7 +324,7 @@ class Node:
             )
             if rivals != self._has_rivals:
                 self._has_rivals = rivals
-                self._recall(self._known_orderer)
+                self._remember()
         away = self._has_rivals and bool(self._faults.text)
         if away != self.peers.away or not self.peers.is_known:
             self.peers.told({self._settings.node: Member()}, away=away)
@@ -380,30 +382,9 @@ class Node:
             self._learnt.set()
             self._look()
 
-    def _recalled(self) -> tuple[str | None, bool]:
-        """Who ordered, when the engine was asked last, and whether another one could have."""
-        try:
-            data = self._local.load(KNOWN).get(_KNOWN_FILE, b"")
-        except OSError:
-            return None, False
-        known = documents.read(data, VERSION)
-        orderer = known.get("orderer")
-        if known.get("cluster") != self._name or known.get("node") != self._settings.node:
-            return None, False
-        rivals = known.get("rivals") is True
-        return (orderer if isinstance(orderer, str) else None), rivals
-
-    def _recall(self, orderer: str | None) -> None:
-        document = {
-            "cluster": self._name,
-            "node": self._settings.node,
-            "orderer": orderer,
-            "rivals": self._has_rivals,
-        }
-        try:
-            self._local.store(KNOWN, {_KNOWN_FILE: documents.write(document, VERSION)})
-        except OSError as error:
-            log.warning("who orders cannot be written down: %s", error.strerror or error)
+    def _remember(self) -> None:
+        known = Recollection(self._known_orderer, self._has_rivals)
+        recollection.remember(self._local, self._settings, known)
 
     def _tell(self) -> None:
         status: ClusterStatus = {

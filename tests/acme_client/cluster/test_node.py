@@ -113,6 +113,7 @@ class Machine:
             shared._lease._over.set()
         for watch in shared._watches:
             watch.close()
+        shared.api.close()
 
 
 @pytest.fixture(scope="module")
