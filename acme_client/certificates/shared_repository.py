@@ -22,15 +22,7 @@ from ..x509 import verify
 from ..x509.verify import CertificateAndKey
 from . import record as records
 from .record import Record
-from .repository import (
-    CHAIN,
-    KEY,
-    META,
-    CertificateRepository,
-    folder_of,
-    name_of,
-    pair_of,
-)
+from .repository import FOLDER, META, CertificateRepository, files_of, folder_of, names_of, read
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -95,7 +87,7 @@ class SharedRepository(CertificateRepository):
     def keep_pair(self, name: str, pair: CertificateAndKey) -> None:
         held = self._held.get(name)
         if held is not None:
-            self._share(name, _files(pair), held)
+            self._share(name, files_of(pair), held)
         self._note(name)
         super().keep_pair(name, pair)
 
@@ -103,7 +95,7 @@ class SharedRepository(CertificateRepository):
         """Write a certificate and its record in one step. Raises `Fenced` when the lock has been
         lost; then nothing has changed."""
         folder = folder_of(name)
-        edits = [Edit(folder, _files(pair)), Edit(folder, {META: records.to_json(record)})]
+        edits = [Edit(folder, files_of(pair)), Edit(folder, {META: records.to_json(record)})]
         self._shared.change(edits, by=self._held[name])
         self.keep_here(name, pair, record)
 
@@ -123,7 +115,7 @@ class SharedRepository(CertificateRepository):
     def refresh(self, name: str) -> bool:
         """Have what the shared store has, unless what is here was issued later; returns whether
         that is so. Raises `Unreachable`."""
-        shared, pair = _read(self._shared.load(folder_of(name)))
+        shared, pair = read(self._shared.load(folder_of(name)))
         kept, here = super().load(name)
         if pair is None:
             return here is not None
@@ -156,13 +148,10 @@ class SharedRepository(CertificateRepository):
             self._own = set()
             try:
                 if there is None:
-                    there = self._shared.watch(_TOP)
-                changed = there()
+                    there = self._shared.watch(FOLDER)
+                found |= names_of(there())
             except Unreachable:
-                changed = set()
-            for folder in changed:
-                with contextlib.suppress(ValueError):  # somebody else's folder
-                    found.add(name_of(folder))
+                pass
             return found
 
         return names
@@ -181,16 +170,7 @@ class SharedRepository(CertificateRepository):
         self._own.add(name)
 
 
-_TOP = "certificates"
 LOST = (Busy, Conflict, Fenced)
-
-
-def _files(pair: CertificateAndKey) -> dict[str, bytes]:
-    return {CHAIN: pair.chain_pem, KEY: pair.key_pem}
-
-
-def _read(files: Files) -> tuple[Record, CertificateAndKey | None]:
-    return records.from_json(files.get(META, b"")), pair_of(files)
 
 
 def _issued(pair: CertificateAndKey) -> float:

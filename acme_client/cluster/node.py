@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from ..certificates.peers import Member, Peers
+from ..certificates.repository import FOLDER as CERTIFICATES
 from ..link import Link
 from ..status import ClusterStatus
 from ..storage import documents
@@ -33,7 +34,6 @@ from .accounts import ACCOUNTS, Accounts
 from .company import MEMBERS, PAUSES, Company
 from .faults import Faults
 from .recollection import Recollection
-from .replica import FOLDER as CERTIFICATES
 from .replica import Replica
 from .settings import VERSION, ClusterSettings
 
