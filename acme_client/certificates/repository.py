@@ -100,8 +100,8 @@ class CertificateRepository:
         return pair_of(self._store.load(folder_of(name)))
 
     def refresh(self, name: str) -> bool:
-        """Have what the machines that share certificates have; returns whether what is here was
-        issued later than that. Nothing is shared here."""
+        """Take what the store has that several machines share; returns whether the certificate here
+        was issued later. This repository has no such store, so it does nothing."""
         return False
 
     def previous(self, name: str) -> CertificateAndKey | None:

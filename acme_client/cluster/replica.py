@@ -1,14 +1,14 @@
 """Certificates between the engine and the local disk, in both directions.
 
 The local directory is complete: a machine starts, serves and reloads from it without the engine.
-The machine that orders *offers* what it has, and the others *take* what they want. Nobody takes
-anything on trust: a certificate is read, matched with its key and with the names that are wanted,
-and loaded by OpenSSL, before it replaces what is served; and it replaces nothing that was issued
-later, so that an engine which was restored from a backup takes nothing back. Nothing local is ever
-deleted because it is missing in the engine.
+The machine that orders *offers* its certificates, and the others *take* those that they want. No
+machine takes a certificate on trust: it is read, matched with its key and with the names that are
+wanted, and loaded by OpenSSL, before it replaces what is served; and it replaces nothing that was
+issued later, so that an engine which was restored from a backup takes nothing back. Nothing local
+is ever deleted because it is missing in the engine.
 
-The record goes to the disk before the certificate: whoever looks in between sees the certificate
-that it knows.
+The record goes to the disk before the certificate: a reader that comes in between finds the old
+certificate, which it knows already.
 """
 
 from __future__ import annotations

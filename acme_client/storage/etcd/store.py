@@ -218,8 +218,9 @@ class EtcdStore:
         return None
 
     def claim(self, folder: str, owner: str) -> tuple[Lock | None, str]:
-        """Take what one owner has until it gives it back, whether or not it lives. Returns the lock
-        and the owner; no lock where that is another one. Raises OSError, `Unreadable`."""
+        """Claim a folder for an owner, who has it until the claim is given back or given to another
+        owner, whether or not the owner lives. Returns the lock and the owner; where another owner
+        has the claim, that owner and no lock. Raises OSError, `Unreadable`."""
         key = self._lock_key(folder)
         put = self._writing_owner(folder, owner)
         answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
@@ -341,7 +342,7 @@ class EtcdStore:
             watches, self._watches = self._watches, []
         for watch in watches:
             watch.close()
-        if lease is not None and not self.api.fault:  # else nobody would hear it
+        if lease is not None and not self.api.fault:  # else the engine would not hear it
             with contextlib.suppress(OSError):  # it ends by itself
                 lease.end()
         self.api.close()
@@ -499,7 +500,7 @@ class EtcdStore:
 
 
 class _EtcdLock:
-    """``lease`` None: it is held until it is given back."""
+    """``lease`` None: a claim, which is held until it is given back."""
 
     def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease | None) -> None:
         self.token = token
