@@ -32,6 +32,16 @@ static int is_clear(const char *text, Py_ssize_t size, int quoted)
 
 enum { DIGITS = 24 };
 
+/* Write a number that is not negative in ASCII, so that it ends before ``end``; where it begins. */
+static inline char *write_digits(char *end, long long number, int base)
+{
+    do {
+        *--end = "0123456789abcdef"[number % base];
+        number /= base;
+    } while (number > 0);
+    return end;
+}
+
 /* A whole number that is not negative, in ASCII, at the end of the buffer. */
 static int number_of(PyObject *value, char buffer[DIGITS], Word *word)
 {
@@ -41,11 +51,7 @@ static int number_of(PyObject *value, char buffer[DIGITS], Word *word)
     long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
     if (overflow || number < 0)
         return 0;
-    char *at = buffer + DIGITS;
-    do {
-        *--at = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
+    char *at = write_digits(buffer + DIGITS, number, 10);
     *word = (Word){at, buffer + DIGITS - at};
     return 1;
 }
@@ -64,11 +70,7 @@ static int duration_of(PyObject *value, char buffer[DIGITS], Word *word)
     *--at = 'm';
     *--at = (char)('0' + tenths % 10);
     *--at = '.';
-    tenths /= 10;
-    do {
-        *--at = (char)('0' + tenths % 10);
-        tenths /= 10;
-    } while (tenths > 0);
+    at = write_digits(at, tenths / 10, 10);
     *word = (Word){at, buffer + DIGITS - at};
     return 1;
 }
@@ -96,11 +98,7 @@ static int next_id(Gatherer *gatherer, char buffer[DIGITS], Word *digits)
     Py_DECREF(number);
     if (overflow || left < 0)
         return 0;
-    char *at = buffer + DIGITS;
-    do {
-        *--at = "0123456789abcdef"[left % 16];
-        left /= 16;
-    } while (left > 0);
+    char *at = write_digits(buffer + DIGITS, left, 16);
     *digits = (Word){at, buffer + DIGITS - at};
     return 1;
 }
@@ -175,7 +173,6 @@ static int take_id(Facts *facts, Gatherer *gatherer)
 }
 
 /* Text of words, all of them ASCII; NULL without an error where it would be absurdly long. */
-
 static PyObject *text_of(const Word *words, Py_ssize_t count)
 {
     Py_ssize_t size = 0;
@@ -343,28 +340,29 @@ static PyObject *json_line_of(PyObject *at, PyObject *finished, PyObject *own_id
     return line;
 }
 
-/* text_line(moment, exchange, own_id): a line, or None to decline. */
-static PyObject *text_line(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+typedef PyObject *MadeLine(PyObject *moment, PyObject *finished, PyObject *own_id, Gatherer *gatherer);
+
+/* What both functions below do: a line, or None where ``made`` declines. */
+static PyObject *line_or_none(const char *name, MadeLine *made, PyObject *const *args, Py_ssize_t count)
 {
     if (count != 3 || exchanges.type == NULL || requests.type == NULL) {
-        PyErr_SetString(PyExc_TypeError, "text_line needs three arguments, and `bind` before");
+        PyErr_Format(PyExc_TypeError, "%s needs three arguments, and `bind` before", name);
         return NULL;
     }
-    PyObject *line = text_line_of(args[0], args[1], args[2], NULL);
+    PyObject *line = made(args[0], args[1], args[2], NULL);
     if (line == NULL && !PyErr_Occurred())
         Py_RETURN_NONE;
     return line;
 }
 
+/* text_line(moment, exchange, own_id): a line, or None to decline. */
+static PyObject *text_line(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    return line_or_none("text_line", text_line_of, args, count);
+}
+
 /* json_line(moment, exchange, own_id): a line, or None to decline. */
 static PyObject *json_line(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 3 || exchanges.type == NULL || requests.type == NULL) {
-        PyErr_SetString(PyExc_TypeError, "json_line needs three arguments, and `bind` before");
-        return NULL;
-    }
-    PyObject *line = json_line_of(args[0], args[1], args[2], NULL);
-    if (line == NULL && !PyErr_Occurred())
-        Py_RETURN_NONE;
-    return line;
+    return line_or_none("json_line", json_line_of, args, count);
 }

@@ -320,7 +320,7 @@ def test_podman_loads_and_runs_it(archive: Path, folder: Path, podman: Podman) -
         deadline = time.monotonic() + WITHIN
         while not _is_well(podman, name):
             assert time.monotonic() < deadline, podman.do("inspect", name)
-            time.sleep(0.1)
+            time.sleep(0.1)  # another program's state
         # Who is asked is the server that runs: its ports are not bound once more.
         status = ("/usr/bin/treehouse-proxy", "status", "--state", "/var/lib/treehouse-proxy")
         assert "listening on" in podman.do("exec", name, *status)
