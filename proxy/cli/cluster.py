@@ -203,7 +203,7 @@ def format_(config: Path | None, state: Path | None) -> None:
 
 @contextlib.contextmanager
 def _store(shared: Cluster) -> Iterator[tuple[ClusterSettings, EtcdStore]]:
-    """Open what the machines share; a fault of it ends the command."""
+    """Open the store that the machines share; a fault of the store ends the command."""
     from ..certifier.cluster import settings
 
     wanted = settings(shared)

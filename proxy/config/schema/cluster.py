@@ -89,7 +89,7 @@ class Cluster(Section):
 
 
 def check(cluster: Cluster | None, origins: Origins) -> Iterator[Fault]:
-    """Yield what the keys lack of each other."""
+    """Yield a fault for each key that lacks another key, or does not go with it."""
     if cluster is None:
         return
     if not cluster.etcd:
