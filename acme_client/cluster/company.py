@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..challenges.document import FOLDER as CHALLENGES
 from ..link import Link
 from ..status import MemberStatus
 from ..storage import documents
 from ..storage.etcd.store import EtcdStore
 from ..storage.store import Changes
 from ..text import timestamp
-from .challenges import FOLDER as CHALLENGES
 from .challenges import Answered, ClusterLink, Told
 from .faults import Faults
 from .settings import VERSION, ClusterSettings

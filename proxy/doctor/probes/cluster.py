@@ -90,7 +90,7 @@ def _alarms(api: EtcdApi) -> list[str]:
     try:
         said = api.call("/v3/maintenance/alarm", {"action": "GET"})
     except OSError:
-        return []  # not for us to ask
+        return []  # this user of etcd may not ask for alarms
     kinds = {str(one.get("alarm", "")) for one in said.get("alarms") or ()}
     return [f"{one}, {_ALARMS.get(one, 'see etcdctl alarm list')}" for one in sorted(kinds)]
 

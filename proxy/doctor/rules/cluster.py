@@ -11,7 +11,7 @@ from ..findings import Finding
 # What etcd holds by default before it takes nothing more (`--quota-backend-bytes`).
 _QUOTA = 2 << 30
 _NEARLY = 0.7
-# With so many changes and all of them kept, nobody has told etcd to compact its history.
+# With so many changes, all of them kept, etcd has not been told to compact its history.
 _HISTORY = 50_000
 _OLD = (3, 5)
 _ABOUT = "cluster"
@@ -30,7 +30,8 @@ class MemberFacts:
 @dataclass(frozen=True, slots=True)
 class ClusterFacts:
     """``error``: why the cluster's own keys cannot be read; ``secret``: why what is there cannot be
-    opened; ``orderer``: who orders, None: nobody yet; ``history``: changes that etcd keeps."""
+    opened; ``orderer``: the machine that orders, None: none yet; ``history``: changes that etcd
+    keeps."""
 
     name: str
     node: str
@@ -46,7 +47,7 @@ class ClusterFacts:
 
 
 def findings(facts: ClusterFacts) -> Iterator[Finding]:
-    """Yield what is right and wrong, from the members to who orders."""
+    """Yield the findings: the members, the engine's health, and which machine orders."""
     reached = [one for one in facts.members if not one.error]
     for one in facts.members:
         if one.error:
