@@ -549,7 +549,7 @@ def _reading(key: str) -> Operation:
 
 
 def _writing(key: str, value: bytes, **options: object) -> Operation:
-    """Write a key; ``options`` are those of the engine's `PutRequest`, such as ``lease``."""
+    """Write a key; ``options`` are further fields of etcd's PutRequest, such as ``lease``."""
     return {"request_put": {"key": encoded(key), "value": encoded(value), **options}}
 
 
