@@ -85,8 +85,8 @@ def main() -> int:
         return 2
     WORK.mkdir(exist_ok=True)
     load.offer_one_cipher(WORK)
-    _hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     place = prepare()
     found: Found = {}
     chosen = [one for one in _environments() if arguments.only in one.name]

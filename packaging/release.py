@@ -26,8 +26,9 @@ from pathlib import Path
 from version import REPOSITORY, Unclear, debian, git, release_tags
 
 _SHOWN = 5
-_WORKS = ("one", "other-build")  # folders' names of another length
-# A reader of another build's outcome must not find what that machine says of itself.
+# The two builds differ in the length of their folders' names, and in these variables: a build that
+# puts any of it into a file is found out.
+_WORKS = ("one", "other-build")
 _FIRST = {"TZ": "UTC", "LC_ALL": "C.UTF-8"}
 _SECOND = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C"}
 
@@ -117,7 +118,7 @@ def build(tag: str, work: Path, environment: dict[str, str], umask: int) -> Path
 
 
 def _environment() -> dict[str, str]:
-    """What a build may know of this machine."""
+    """Return the environment of a build: no more than it may know of this machine."""
     kept = (
         "PATH",
         "HOME",
