@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import secrets
 import threading
@@ -105,20 +106,21 @@ class EtcdStore:
     def load_all(self, folder: str) -> Iterator[tuple[str, dict[str, bytes] | Unreadable]]:
         """Yield all folders in this one: name, files. What cannot be opened is yielded in the place
         of the files. No more than a page of them is in memory."""
-        start = f"{self.prefix}{folder}/"
-        present, one = "", Folder({}, {})
         # The keys of a folder come one after the other: they begin alike, up to a slash.
+        for name, several in itertools.groupby(self._keys_within(folder), lambda one: one[0]):
+            seen = Folder({}, {})
+            for _name, last, value, revision in several:
+                seen.values[last], seen.revisions[last] = value, revision
+            yield name, self._files_or_fault(f"{folder}/{name}", seen)
+
+    def _keys_within(self, folder: str) -> Iterator[tuple[str, str, bytes, int]]:
+        """Yield the keys of the folders in this one: the folder's name, the key's last part, value,
+        revision."""
+        start = f"{self.prefix}{folder}/"
         for key, value, revision in self._range(start):
             name, slash, last = key.removeprefix(start).partition("/")
-            if not slash or "/" in last:
-                continue
-            if name != present:
-                if present:
-                    yield present, self._files_or_fault(f"{folder}/{present}", one)
-                present, one = name, Folder({}, {})
-            one.values[last], one.revisions[last] = value, revision
-        if present:
-            yield present, self._files_or_fault(f"{folder}/{present}", one)
+            if slash and "/" not in last:
+                yield name, last, value, revision
 
     def load_alone(self, folder: str) -> tuple[dict[str, bytes | Unreadable], int]:
         """Return the files of a folder that were stored alone, each for itself, and the revision of
