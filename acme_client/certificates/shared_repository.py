@@ -2,8 +2,8 @@
 
 The store that they share says what is true, and a machine's own disk has all that it needs to start
 and to serve when that store is away. Only the holder of a certificate's lock writes its record, and
-what it writes is refused when it has lost the lock without noticing. Whoever has the lock looks at
-the shared store first: somebody may have been faster.
+what it writes is refused when it has lost the lock without noticing. The holder of the lock reads
+the shared store first, because another machine may have been faster.
 
 Of two certificates for one name the one that was issued later wins, on both sides. Nothing on the
 disk is deleted because it is missing in the shared store.
@@ -22,15 +22,7 @@ from ..x509 import verify
 from ..x509.verify import CertificateAndKey
 from . import record as records
 from .record import Record
-from .repository import (
-    CHAIN,
-    KEY,
-    META,
-    CertificateRepository,
-    folder_of,
-    name_of,
-    pair_of,
-)
+from .repository import FOLDER, META, CertificateRepository, files_of, folder_of, names_of, read
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -55,8 +47,9 @@ class SharedRepository(CertificateRepository):
 
     @contextlib.contextmanager
     def alone(self, name: str) -> Iterator[Lock]:
-        """Inside, nobody else changes the certificate or its record, and what is here is what the
-        shared store has, if that is newer. Raises `Busy`, `Unreachable`."""
+        """Hold the certificate's lock inside: no other machine changes the certificate or its
+        record meanwhile. First this machine's disk takes what the shared store has, if that is
+        newer. Raises `Busy` where another machine has the lock, `Unreachable`."""
         lock = self._shared.lock(folder_of(name), _LEASE)
         if lock is None:
             raise Busy(errno.EBUSY, "another machine is at work on it")
@@ -74,9 +67,13 @@ class SharedRepository(CertificateRepository):
         return name in self._held
 
     def keep_record(self, name: str, record: Record) -> None:
-        """Write the record, if this machine has the certificate's lock, or can have it and nobody
-        has made another certificate. Raises `Busy`, `Conflict`, `Fenced`. Where the others cannot
-        be told, it is kept here only."""
+        """Write the record to the shared store and to this machine's disk; while the shared store
+        is unreachable, to the disk alone.
+
+        It is written under the certificate's lock, which is taken for the writing where this
+        machine does not have it. Raises `Busy` where another machine has the lock, `Conflict` where
+        the shared store has another certificate than the record is of, `Fenced` where the lock has
+        been lost; then the record is written nowhere."""
         with contextlib.suppress(Unreachable):
             held = self._held.get(name)
             if held is not None:
@@ -95,7 +92,7 @@ class SharedRepository(CertificateRepository):
     def keep_pair(self, name: str, pair: CertificateAndKey) -> None:
         held = self._held.get(name)
         if held is not None:
-            self._share(name, _files(pair), held)
+            self._share(name, files_of(pair), held)
         self._note(name)
         super().keep_pair(name, pair)
 
@@ -103,13 +100,13 @@ class SharedRepository(CertificateRepository):
         """Write a certificate and its record in one step. Raises `Fenced` when the lock has been
         lost; then nothing has changed."""
         folder = folder_of(name)
-        edits = [Edit(folder, _files(pair)), Edit(folder, {META: records.to_json(record)})]
+        edits = [Edit(folder, files_of(pair)), Edit(folder, {META: records.to_json(record)})]
         self._shared.change(edits, by=self._held[name])
         self.keep_here(name, pair, record)
 
     def keep_here(self, name: str, pair: CertificateAndKey, record: Record) -> None:
-        """Write on this machine's disk only. The record first: whoever looks in between sees the
-        certificate that it knows."""
+        """Write a certificate and its record on this machine's disk only. The record is written
+        first: a reader that comes in between finds the old certificate, which it knows already."""
         self._note(name)
         super().keep_record(name, record)
         super().keep_pair(name, pair)
@@ -121,9 +118,9 @@ class SharedRepository(CertificateRepository):
     # Between the two
 
     def refresh(self, name: str) -> bool:
-        """Have what the shared store has, unless what is here was issued later; returns whether
-        that is so. Raises `Unreachable`."""
-        shared, pair = _read(self._shared.load(folder_of(name)))
+        """Take the certificate and the record that the shared store has, unless the certificate on
+        this machine's disk was issued later; returns whether it was. Raises `Unreachable`."""
+        shared, pair = read(self._shared.load(folder_of(name)))
         kept, here = super().load(name)
         if pair is None:
             return here is not None
@@ -138,8 +135,8 @@ class SharedRepository(CertificateRepository):
         return False
 
     def share(self, name: str) -> None:
-        """Give the others what is here, where it was issued later than what they have. Raises
-        `Busy`, `Unreachable`, `Fenced`."""
+        """Give the shared store the certificate of this machine's disk, if it was issued later than
+        the one there. Raises `Busy`, `Unreachable`, `Fenced`."""
         with self.alone(name):
             record, pair = super().load(name)
             if pair is None or not self.refresh(name):
@@ -156,13 +153,10 @@ class SharedRepository(CertificateRepository):
             self._own = set()
             try:
                 if there is None:
-                    there = self._shared.watch(_TOP)
-                changed = there()
+                    there = self._shared.watch(FOLDER)
+                found |= names_of(there())
             except Unreachable:
-                changed = set()
-            for folder in changed:
-                with contextlib.suppress(ValueError):  # somebody else's folder
-                    found.add(name_of(folder))
+                pass
             return found
 
         return names
@@ -181,16 +175,7 @@ class SharedRepository(CertificateRepository):
         self._own.add(name)
 
 
-_TOP = "certificates"
 LOST = (Busy, Conflict, Fenced)
-
-
-def _files(pair: CertificateAndKey) -> dict[str, bytes]:
-    return {CHAIN: pair.chain_pem, KEY: pair.key_pem}
-
-
-def _read(files: Files) -> tuple[Record, CertificateAndKey | None]:
-    return records.from_json(files.get(META, b"")), pair_of(files)
 
 
 def _issued(pair: CertificateAndKey) -> float:

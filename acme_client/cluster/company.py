@@ -114,7 +114,7 @@ class Company:
                 if failures == 1:
                     self._met()
                 look_at = 0.0
-            except Exception:
+            except Exception:  # the thread must live, or no challenge is answered for others
                 failures += 1
                 log.exception("a fault in the certifier itself")
             self._tell()
@@ -130,7 +130,7 @@ class Company:
         self._seen = revision
 
     def _introduce(self, *, again: bool) -> None:
-        """Say that this machine is there, and how far it is."""
+        """Write this machine's document among the members: its role, and how far it has come."""
         said = {
             "node": self._settings.node,
             "program": self._settings.version,

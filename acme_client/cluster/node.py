@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from ..certificates.peers import Member, Peers
+from ..certificates.repository import FOLDER as CERTIFICATES
 from ..link import Link
 from ..status import ClusterStatus
 from ..storage import documents
@@ -33,16 +34,17 @@ from .accounts import ACCOUNTS, Accounts
 from .company import MEMBERS, PAUSES, Company
 from .faults import Faults
 from .recollection import Recollection
-from .replica import FOLDER as CERTIFICATES
 from .replica import Replica
 from .settings import VERSION, ClusterSettings
 
 log = logging.getLogger("treehouse.certifier")
 
-# What is claimed, and the folder of what is known of the cluster in the engine.
+# The folder of the cluster's own documents in the engine, and the claim to order certificates.
 OWN = "cluster"
 ORDERER = "cluster/orderer"
-NOBODY = "-"  # it was given back by a person, and a person gives it to another machine
+# The claim's owner after a person has taken the claim from a machine: no machine takes it until a
+# person gives it to a machine.
+NOBODY = "-"
 FORMAT, FORMAT_FILE = "cluster/format", "format.json"
 PART = "certificates"
 
@@ -83,9 +85,12 @@ class Node:
         self._gone_since: float | None = None  # when its claim's owner was seen to be gone
         self._meet: Callable[[], object] = lambda: None
         self.peers = Peers(settings.node)
-        """What the scheduler knows: this machine alone orders, unless it cannot know that."""
+        """What the scheduler knows of other machines: that there is none, since only the owner of
+        the claim has certificates ordered; and while it cannot be known whether this machine is the
+        owner still, `Peers.away`."""
         self._claim: Lock | None = None
-        self._learnt = threading.Event()  # what the engine has, or that it cannot be asked
+        # Set when the engine's certificates have been taken, or the engine cannot be asked.
+        self._learnt = threading.Event()
         self._reached = threading.Event()
         self._stir = threading.Event()
         self._lock = threading.Lock()
@@ -208,7 +213,7 @@ class Node:
                 self._gone_since = None
                 self._missed(error)
                 self._see_peers()
-            except Exception:
+            except Exception:  # the thread must live, or nothing moves until the next start
                 failures += 1
                 log.exception("a fault in the certifier itself")
             if failures:

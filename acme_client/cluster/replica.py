@@ -1,14 +1,14 @@
 """Certificates between the engine and the local disk, in both directions.
 
 The local directory is complete: a machine starts, serves and reloads from it without the engine.
-The machine that orders *offers* what it has, and the others *take* what they want. Nobody takes
-anything on trust: a certificate is read, matched with its key and with the names that are wanted,
-and loaded by OpenSSL, before it replaces what is served; and it replaces nothing that was issued
-later, so that an engine which was restored from a backup takes nothing back. Nothing local is ever
-deleted because it is missing in the engine.
+The machine that orders *offers* its certificates, and the others *take* those that they want. No
+machine takes a certificate on trust: it is read, matched with its key and with the names that are
+wanted, and loaded by OpenSSL, before it replaces what is served; and it replaces nothing that was
+issued later, so that an engine which was restored from a backup takes nothing back. Nothing local
+is ever deleted because it is missing in the engine.
 
-The record goes to the disk before the certificate: whoever looks in between sees the certificate
-that it knows.
+The record goes to the disk before the certificate: a reader that comes in between finds the old
+certificate, which it knows already.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ import logging
 from collections.abc import Callable, Mapping
 
 from ..certificates import record as records
-from ..certificates.repository import CHAIN, KEY, META, folder_name, name_of
+from ..certificates.repository import (
+    FOLDER,
+    META,
+    files_of,
+    folder_name,
+    folder_of,
+    known_name,
+    pair_of,
+)
 from ..errors import IssuanceError
 from ..names import covers
 from ..storage.etcd.store import EtcdStore, Unreadable
@@ -28,8 +36,6 @@ from ..x509 import loadable
 from ..x509.verify import CertificateAndKey, CertificateInfo, digest_of, read
 
 log = logging.getLogger("treehouse.certifier")
-
-FOLDER = "certificates"
 
 
 class Replica:
@@ -62,7 +68,7 @@ class Replica:
         taken = False
         self._there.clear()
         for folder, files in self._shared.load_all(FOLDER):
-            name = _name(folder)
+            name = known_name(folder)
             if name is None or name not in self.wanted:
                 continue
             if isinstance(files, OSError):
@@ -73,7 +79,7 @@ class Replica:
 
     def take(self, folder: str, *, orders: bool) -> bool:
         """Take one certificate; returns whether it has. Raises OSError."""
-        name = _name(folder)
+        name = known_name(folder)
         if name is None or name not in self.wanted:
             return False
         try:
@@ -84,30 +90,30 @@ class Replica:
         return self._take(name, files, orders=orders)
 
     def differs(self, folder: str) -> str | None:
-        """Return the name of a certificate that the engine has another one of than we have offered,
-        or cannot be opened there; None for the others. Raises OSError."""
-        name = _name(folder)
+        """Return the name of a certificate of which the engine has another version than the one
+        that it was seen to have last, or one that cannot be opened; None for the others. Raises
+        OSError."""
+        name = known_name(folder)
         if name is None or name not in self.wanted:
             return None
         digest = None
         with contextlib.suppress(Unreadable):
-            files = self._shared.load(f"{FOLDER}/{folder}")
-            if CHAIN in files and KEY in files:
-                digest = digest_of(CertificateAndKey(files[CHAIN], files[KEY]))
+            pair = pair_of(self._shared.load(f"{FOLDER}/{folder}"))
+            digest = digest_of(pair) if pair is not None else None
         if digest is not None and digest == self._there.get(name):
             return None
         self._there.pop(name, None)
         return name
 
     def _take(self, name: str, files: Mapping[str, bytes], *, orders: bool) -> bool:
-        if CHAIN not in files or KEY not in files:
+        offered = pair_of(files)
+        if offered is None:
             return False
-        offered = CertificateAndKey(files[CHAIN], files[KEY])
         self._there[name] = digest_of(offered)
         record = records.from_json(files.get(META, b""))
         if record.not_before is not None and record.not_after is not None:
             self.shortest_life = min(self.shortest_life, record.not_after - record.not_before)
-        here = self._here(name)
+        here = pair_of(self._local.load(folder_of(name)))
         if here == offered:
             self.refused.pop(name, None)
             return False
@@ -123,10 +129,10 @@ class Replica:
         self.refused.pop(name, None)
         if not self._is_better(name, facts, here, orders=orders):
             return False
-        folder = f"{FOLDER}/{folder_name(name)}"
+        folder = folder_of(name)
         if META in files:
             self._local.store(folder, {META: files[META]})
-        self._local.store(folder, {CHAIN: files[CHAIN], KEY: files[KEY]})
+        self._local.store(folder, files_of(offered))
         log.info("%s: taken from the cluster, valid %s", name, spell(facts.not_after - self._now()))
         return True
 
@@ -164,12 +170,6 @@ class Replica:
             return facts.not_before > ours.not_before
         return facts.not_before >= ours.not_before
 
-    def _here(self, name: str) -> CertificateAndKey | None:
-        files = self._local.load(f"{FOLDER}/{folder_name(name)}")
-        if CHAIN not in files or KEY not in files:
-            return None
-        return CertificateAndKey(files[CHAIN], files[KEY])
-
     def _refuse(self, name: str, why: str) -> None:
         if self.refused.get(name) != why:
             log.error("%s: what the cluster has is not taken, what is here stays: %s", name, why)
@@ -182,11 +182,11 @@ class Replica:
         OSError, `Fenced` when another machine orders by now."""
         if name not in self.wanted:
             return False
-        folder = f"{FOLDER}/{folder_name(name)}"
+        folder = folder_of(name)
         files = self._local.load(folder)
-        if CHAIN not in files or KEY not in files:
+        pair = pair_of(files)
+        if pair is None:
             return False
-        pair = CertificateAndKey(files[CHAIN], files[KEY])
         digest = digest_of(pair)
         if self._there.get(name) == digest and name not in self.refused:
             return False
@@ -195,7 +195,7 @@ class Replica:
         except IssuanceError as problem:
             log.debug("%s: not offered to the cluster: %s", name, problem.text)
             return False
-        edits = [Edit(folder, {CHAIN: files[CHAIN], KEY: files[KEY]})]
+        edits = [Edit(folder, files_of(pair))]
         if META in files:
             edits.append(Edit(folder, {META: files[META]}))
         self._shared.change(edits, by=by)
@@ -203,10 +203,3 @@ class Replica:
         self.refused.pop(name, None)
         log.info("%s: offered to the cluster", name)
         return True
-
-
-def _name(folder: str) -> str | None:
-    try:
-        return name_of(folder)
-    except ValueError:
-        return None

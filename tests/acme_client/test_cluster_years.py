@@ -237,7 +237,7 @@ def test_machines_that_die_and_join_and_restart_take_each_others_turn() -> None:
         cluster.at(START + hour * HOUR, kill)
     gone = cluster.lives[0]
     cluster.at(START + 8 * DAY, lambda: cluster.remove(gone))
-    cluster.at(START + 12 * DAY, lambda: cluster.add("web-new", names) and None)
+    cluster.at(START + 12 * DAY, lambda: cluster.add("web-new", names))
     cluster.run(START + days * DAY)
     demand_peace(cluster)
     orders, questions = one_machine(names, lifetime, days)

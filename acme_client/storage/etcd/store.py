@@ -205,13 +205,10 @@ class EtcdStore:
 
     def lock(self, folder: str, lease: float) -> Lock | None:
         held = self._session()
-        key = f"{self.prefix}{_LOCK}{folder}"
+        key = self._lock_key(folder)
         ours = secrets.token_hex(8)
-        free = {"key": encoded(key), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}
-        put = {"key": encoded(key), "value": encoded(ours), "lease": str(held.name)}
-        answer = self._transaction(
-            [free], [{"request_put": put}], [{"request_range": {"key": encoded(key)}}]
-        )
+        put = _writing(key, ours.encode(), lease=str(held.name))
+        answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
         if answer.get("succeeded"):
             return _EtcdLock(self, key, number(answer["header"].get("revision")), held)
         # A call that was made twice, because its first answer was lost, finds its own lock.
@@ -221,70 +218,70 @@ class EtcdStore:
         return None
 
     def claim(self, folder: str, owner: str) -> tuple[Lock | None, str]:
-        """Take what one owner has until it gives it back, whether or not it lives. Returns the lock
-        and the owner; no lock where that is another one. Raises OSError, `Unreadable`."""
-        key = f"{self.prefix}{_LOCK}{folder}"
-        free = {"key": encoded(key), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}
-        put = {"key": encoded(key), "value": encoded(self._seals.seal(key, folder, owner.encode()))}
-        read = {"request_range": {"key": encoded(key)}}
-        answer = self._transaction([free], [{"request_put": put}], [read])
+        """Claim a folder for an owner, who has it until the claim is given back or given to another
+        owner, whether or not the owner lives. Returns the lock and the owner; where another owner
+        has the claim, that owner and no lock. Raises OSError, `Unreadable`."""
+        key = self._lock_key(folder)
+        put = self._writing_owner(folder, owner)
+        answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
         if answer.get("succeeded"):
             return _EtcdLock(self, key, number(answer["header"].get("revision")), None), owner
         (found,) = answer["responses"][0]["response_range"]["kvs"]
-        has = self._owner_in(key, folder, found)
+        has, revision = self._owner_in(folder, found)
         if has != owner:
             return None, has
-        return _EtcdLock(self, key, number(found.get("mod_revision")), None), owner
+        return _EtcdLock(self, key, revision, None), owner
 
     def owner(self, folder: str) -> str | None:
         """Return who has claimed a folder. Raises OSError, `Unreadable`."""
-        key = f"{self.prefix}{_LOCK}{folder}"
-        answer = self.api.call("/v3/kv/range", {"key": encoded(key)})
-        for found in answer.get("kvs") or ():
-            return self._owner_in(key, folder, found)
-        return None
+        claimed = self._claimed(folder)
+        return claimed[0] if claimed is not None else None
 
     def give(self, folder: str, owner: str) -> None:
-        """Give a claim to this owner, whoever has it: who had it is fenced off."""
-        key = f"{self.prefix}{_LOCK}{folder}"
-        sealed = self._seals.seal(key, folder, owner.encode())
-        put = {"request_put": {"key": encoded(key), "value": encoded(sealed)}}
-        self._transaction([], [put])
+        """Give a claim to this owner, whoever has it: the owner before is fenced off."""
+        self._transaction([], [self._writing_owner(folder, owner)])
 
     def take(self, folder: str, owner: str, successor: str) -> bool:
         """Give a claim to another owner, unless it is no longer this one's; returns whether it has
         been given. Raises OSError, `Unreadable`."""
-        key = f"{self.prefix}{_LOCK}{folder}"
-        answer = self.api.call("/v3/kv/range", {"key": encoded(key)})
-        for found in answer.get("kvs") or ():
-            if self._owner_in(key, folder, found) != owner:
-                return False
-            same = {
-                "key": encoded(key),
-                "target": "MOD",
-                "result": "EQUAL",
-                "mod_revision": str(found.get("mod_revision")),
-            }
-            sealed = self._seals.seal(key, folder, successor.encode())
-            put = {"request_put": {"key": encoded(key), "value": encoded(sealed)}}
-            return bool(self._transaction([same], [put]).get("succeeded"))
-        return False
+        claimed = self._claimed(folder)
+        if claimed is None or claimed[0] != owner:
+            return False
+        same = _changed_at(self._lock_key(folder), claimed[1])
+        answer = self._transaction([same], [self._writing_owner(folder, successor)])
+        return bool(answer.get("succeeded"))
 
     def is_there(self, folder: str, file: str) -> bool:
         """Whether a file that was stored alone is there. Raises OSError."""
-        key = encoded(self._key(folder, file))
-        answer = self.api.call("/v3/kv/range", {"key": key, "count_only": True})
-        return number(answer.get("count")) > 0
+        return self._exists(self._key(folder, file))
 
-    def _owner_in(self, key: str, folder: str, found: Mapping[str, Any]) -> str:
+    def _lock_key(self, folder: str) -> str:
+        return f"{self.prefix}{_LOCK}{folder}"
+
+    def _claimed(self, folder: str) -> tuple[str, int] | None:
+        """Return who has claimed a folder, and the revision at which the claim was written; None
+        for a folder that is not claimed."""
+        answer = self.api.call("/v3/kv/range", {"key": encoded(self._lock_key(folder))})
+        for found in answer.get("kvs") or ():
+            return self._owner_in(folder, found)
+        return None
+
+    def _owner_in(self, folder: str, found: Mapping[str, Any]) -> tuple[str, int]:
+        key = self._lock_key(folder)
         try:
-            return self._seals.open(key, folder, decoded(found.get("value"))).decode()
+            owner = self._seals.open(key, folder, decoded(found.get("value"))).decode()
         except (NotOpened, UnicodeDecodeError) as why:
             raise Unreadable(errno.EBADMSG, f"{key} cannot be used: {why}") from None
+        return owner, number(found.get("mod_revision"))
+
+    def _writing_owner(self, folder: str, owner: str) -> Operation:
+        key = self._lock_key(folder)
+        return _writing(key, self._seals.seal(key, folder, owner.encode()))
 
     def seal_anew(self) -> tuple[int, Names]:
         """Seal everything with the first secret; returns how many documents were, and the keys of
-        those that cannot be opened. What somebody else writes meanwhile stays. Raises OSError."""
+        those that cannot be opened. What another machine writes meanwhile stays. Raises
+        OSError."""
         done, closed = 0, []
         for key, value, revision in self._range(self.prefix):
             rest = key.removeprefix(self.prefix)
@@ -298,14 +295,9 @@ class EtcdStore:
                     closed.append(key)
                 continue
             # The lease stays what it is, and so does a lock's token, its revision of creation.
-            put = {"key": encoded(key), "value": encoded(sealed), "ignore_lease": True}
-            same = {
-                "key": encoded(key),
-                "target": "MOD",
-                "result": "EQUAL",
-                "mod_revision": str(revision),
-            }
-            done += bool(self._transaction([same], [{"request_put": put}]).get("succeeded"))
+            put = _writing(key, sealed, ignore_lease=True)
+            answer = self._transaction([_changed_at(key, revision)], [put])
+            done += bool(answer.get("succeeded"))
         return done, closed
 
     def session(self) -> str:
@@ -318,9 +310,7 @@ class EtcdStore:
     def is_over(self, mark: str) -> bool:
         if self.is_ours(mark):
             return False
-        key = f"{self.prefix}{_SESSION}{mark}"
-        answer = self.api.call("/v3/kv/range", {"key": encoded(key), "count_only": True})
-        return number(answer.get("count")) == 0
+        return not self._exists(f"{self.prefix}{_SESSION}{mark}")
 
     def _session(self) -> Lease:
         with self._beginning:
@@ -352,7 +342,7 @@ class EtcdStore:
             watches, self._watches = self._watches, []
         for watch in watches:
             watch.close()
-        if lease is not None and not self.api.fault:  # else nobody would hear it
+        if lease is not None and not self.api.fault:  # else the engine would not hear it
             with contextlib.suppress(OSError):  # it ends by itself
                 lease.end()
         self.api.close()
@@ -361,6 +351,10 @@ class EtcdStore:
 
     def _key(self, folder: str, last: str) -> str:
         return f"{self.prefix}{folder}/{last}"
+
+    def _exists(self, key: str) -> bool:
+        answer = self.api.call("/v3/kv/range", {"key": encoded(key), "count_only": True})
+        return number(answer.get("count")) > 0
 
     def _range(
         self, start: str, *, keys_only: bool = False, at: Numbers | None = None
@@ -406,12 +400,7 @@ class EtcdStore:
                 "mod_revision": str(latest + 1),
             },
             *(
-                {
-                    "key": encoded(self._key(folder, last)),
-                    "target": "MOD",
-                    "result": "EQUAL",
-                    "mod_revision": str(revision),
-                }
+                _changed_at(self._key(folder, last), revision)
                 for last, revision in seen.revisions.items()
             ),
         ]
@@ -440,7 +429,7 @@ class EtcdStore:
         sealed = self._seals.seal(key, folder, data)
         if into is not None:
             into.values[last] = sealed
-        return {"request_put": {"key": encoded(key), "value": encoded(sealed), "lease": str(lease)}}
+        return _writing(key, sealed, lease=str(lease))
 
     def _opened(self, folder: str, last: str, sealed: bytes) -> bytes:
         key = self._key(folder, last)
@@ -511,7 +500,7 @@ class EtcdStore:
 
 
 class _EtcdLock:
-    """``lease`` None: it is held until it is given back."""
+    """``lease`` None: a claim, which is held until it is given back."""
 
     def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease | None) -> None:
         self.token = token
@@ -536,10 +525,32 @@ def _fence(by: object) -> Operations:
     """The condition that a lock is its holder's still."""
     if not isinstance(by, _EtcdLock):
         return []
-    # A claim is its owner's until somebody else is written into it.
-    target, revision = ("CREATE", "create_revision") if by.leased else ("MOD", "mod_revision")
-    key = encoded(by.key)
-    return [{"key": key, "target": target, "result": "EQUAL", revision: str(by.token)}]
+    # A claim is its owner's until another owner is written into it.
+    return [(_created_at if by.leased else _changed_at)(by.key, by.token)]
+
+
+def _created_at(key: str, revision: int) -> Operation:
+    """The condition that a key was created at this revision; 0: that there is no such key."""
+    return {
+        "key": encoded(key),
+        "target": "CREATE",
+        "result": "EQUAL",
+        "create_revision": str(revision),
+    }
+
+
+def _changed_at(key: str, revision: int) -> Operation:
+    """The condition that a key was written last at this revision."""
+    return {"key": encoded(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
+
+
+def _reading(key: str) -> Operation:
+    return {"request_range": {"key": encoded(key)}}
+
+
+def _writing(key: str, value: bytes, **options: object) -> Operation:
+    """Write a key; ``options`` are further fields of etcd's PutRequest, such as ``lease``."""
+    return {"request_put": {"key": encoded(key), "value": encoded(value), **options}}
 
 
 def _removal(key: str) -> Operation:

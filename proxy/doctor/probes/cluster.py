@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 
+from acme_client.certificates.repository import FOLDER
 from acme_client.cluster.node import FORMAT, NOBODY, ORDERER
-from acme_client.cluster.replica import FOLDER
 from acme_client.cluster.settings import ClusterSettings
 from acme_client.storage.etcd.api import EtcdApi, Refused, number
 from acme_client.storage.etcd.sealing import SecretFault
