@@ -43,7 +43,7 @@ from .run import (
 )
 
 # Newer releases of Debian than this one, where they have been made.
-_RELEASES = ("trixie", "forky")
+_RELEASES = {"trixie": "Debian 13", "forky": "Debian's next release"}
 _ASK = "import ssl, sys; print(sys.version.split()[0], ssl.OPENSSL_VERSION.split()[1], sep=' · ')"
 _FIRST_PORT = 21400
 _CONNECTIONS = 32
@@ -89,7 +89,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     place = prepare()
     found: Found = {}
-    chosen = [one for one in _environments() if arguments.only in one.name]
+    chosen = list(_environments(arguments.only))
     labels = {one.name: one.label() for one in chosen}
     backend = processes.start(
         peers.backend(place.work), LOAD_CORE, place.work / "b.log", place.work
@@ -118,21 +118,23 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _environments() -> list[Environment]:
-    found = []
+def _environments(only: str) -> Iterator[Environment]:
+    """Yield those whose name holds ``only``. Others are not made, because that takes minutes."""
     for python in pythons.found():
-        path = str(pythons.environment(python) / "bin/python")
         kind = "Debian 12" if python.path.is_relative_to("/usr/bin") else "pyenv"
-        found.append(Environment(f"{kind}, Python {python.name}", path, lambda words: words))
-    for release in _RELEASES:
+        name = f"{kind}, Python {python.name}"
+        if only in name:
+            path = str(pythons.environment(python) / "bin/python")
+            yield Environment(name, path, lambda words: words)
+    for release, name in _RELEASES.items():
         chroot = Chroot(release)
+        if only not in name:
+            continue
         if chroot.exists():
             chroot.install(peers=False)
-            name = {"trixie": "Debian 13", "forky": "Debian's next release"}[release]
-            found.append(Environment(name, ".venv/bin/python", _entering(chroot)))
+            yield Environment(name, ".venv/bin/python", _entering(chroot))
         else:
             print(f"no Debian {release} here; `make test-matrix` makes it", flush=True)
-    return found
 
 
 def _entering(chroot: Chroot) -> Callable[[list[str]], list[str]]:
