@@ -32,11 +32,12 @@ def cpu_seconds(root: int) -> float:
 
 
 def cpu_nanoseconds(root: int) -> int:
-    """What the scheduler says of the tree's processes and threads that live; finer than ticks."""
+    """CPU time of the tree's processes and threads that live, as the scheduler counts it: finer than
+    the ticks of `cpu_seconds`."""
     spent = 0
     for pid in tree(root):
         for schedstat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
+            with contextlib.suppress(OSError):  # the thread has ended meanwhile
                 spent += int(schedstat.read_text().split()[0])
     return spent
 

@@ -30,14 +30,24 @@ from support.program.chroot import Chroot
 
 from . import load, peers, processes, scenarios
 from .peers import PEERS, Peer, Place
-from .run import HERE, LOAD_CORE, SERVER_CORE, WORK, await_port, prepare
+from .run import (
+    HERE,
+    LOAD_CORE,
+    SERVER_CORE,
+    WAKING,
+    WORK,
+    await_answer,
+    await_port,
+    idle_kib,
+    prepare,
+)
 
 # Newer releases of Debian than this one, where they have been made.
-_RELEASES = ("trixie", "forky")
+_RELEASES = {"trixie": "Debian 13", "forky": "Debian's next release"}
 _ASK = "import ssl, sys; print(sys.version.split()[0], ssl.OPENSSL_VERSION.split()[1], sep=' · ')"
 _FIRST_PORT = 21400
 _CONNECTIONS = 32
-_IDLE, _WAKING = 1000, 200
+_IDLE = 1000
 _WRK = ("static 100 B", "static 10 KiB", "proxied 100 B")
 # In the order of the table's columns, with the unit of each.
 _COLUMNS = {
@@ -75,11 +85,11 @@ def main() -> int:
         return 2
     WORK.mkdir(exist_ok=True)
     load.offer_one_cipher(WORK)
-    _hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     place = prepare()
     found: Found = {}
-    chosen = [one for one in _environments() if arguments.only in one.name]
+    chosen = list(_environments(arguments.only))
     labels = {one.name: one.label() for one in chosen}
     backend = processes.start(
         peers.backend(place.work), LOAD_CORE, place.work / "b.log", place.work
@@ -108,21 +118,23 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _environments() -> list[Environment]:
-    found = []
+def _environments(only: str) -> Iterator[Environment]:
+    """Yield those whose name holds ``only``. Others are not made, because that takes minutes."""
     for python in pythons.found():
-        path = str(pythons.environment(python) / "bin/python")
         kind = "Debian 12" if python.path.is_relative_to("/usr/bin") else "pyenv"
-        found.append(Environment(f"{kind}, Python {python.name}", path, lambda words: words))
-    for release in _RELEASES:
+        name = f"{kind}, Python {python.name}"
+        if only in name:
+            path = str(pythons.environment(python) / "bin/python")
+            yield Environment(name, path, lambda words: words)
+    for release, name in _RELEASES.items():
         chroot = Chroot(release)
+        if only not in name:
+            continue
         if chroot.exists():
             chroot.install(peers=False)
-            name = {"trixie": "Debian 13", "forky": "Debian's next release"}[release]
-            found.append(Environment(name, ".venv/bin/python", _entering(chroot)))
+            yield Environment(name, ".venv/bin/python", _entering(chroot))
         else:
             print(f"no Debian {release} here; `make test-matrix` makes it", flush=True)
-    return found
 
 
 def _entering(chroot: Chroot) -> Callable[[list[str]], list[str]]:
@@ -143,16 +155,7 @@ def _running(
     command = environment.enter([environment.python, *words])
     process = processes.start(command, SERVER_CORE, log, peers.REPOSITORY)
     try:
-        context = load.client_context(WORK / "ca.pem")
-        begun = time.monotonic()
-        while True:
-            try:
-                load.ask(context, peer).close()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > begun + 60:
-                    raise RuntimeError(f"{environment.name} did not start: {log}") from None
-                time.sleep(0.005)
+        await_answer(process, peer, f"{environment.name} did not start: {log}", 60.0)
         yield peer, _program(process.pid)
     finally:
         processes.stop(process)
@@ -203,13 +206,7 @@ def _weigh(environment: Environment, place: Place, found: Found) -> None:
         _add(found, environment, "start", processes.cpu_nanoseconds(pid) / 1e6)
         time.sleep(1.0)  # what a server does after its first answer belongs to neither figure
         _add(found, environment, "at rest, two workers", processes.pss_kib(pid) / 1024)
-        held = load.idle_connections(WORK / "ca.pem", peer, _WAKING)
-        before = processes.pss_kib(pid)
-        held += load.idle_connections(WORK / "ca.pem", peer, _IDLE)
-        grown = (processes.pss_kib(pid) - before) / _IDLE
-        _add(found, environment, "idle connection", grown)
-        for sock in held:
-            sock.close()
+        _add(found, environment, "idle connection", idle_kib(peer, pid, _IDLE))
 
 
 def _add(found: Found, environment: Environment, what: str, figure: float) -> None:
@@ -236,7 +233,7 @@ Linux {platform.release()}, {os.cpu_count()} cores, load average {os.getloadavg(
 CPU of the server's process tree for each request or handshake, the least of {rounds} rounds in alternation (the
 dearest round of a request took {spread:.1f} times as much, which is what other work on the machine did); one worker,
 TLS 1.3 with TLS_AES_128_GCM_SHA256, X25519 and one ECDSA P-256 key, {_CONNECTIONS} connections for requests and one
-for handshakes, each of which has one request. Idle connections: {_IDLE:,}, beyond the first {_WAKING}. At rest: PSS of
+for handshakes, each of which has one request. Idle connections: {_IDLE:,}, beyond the first {WAKING}. At rest: PSS of
 the tree. Start: CPU of the tree until the first answer.
 
 {table}

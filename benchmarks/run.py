@@ -13,6 +13,7 @@ import os
 import platform
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -104,20 +105,28 @@ def _running(peer: Peer, place: Place, workers: int, core: str) -> Iterator[tupl
     begun = time.monotonic()
     process = processes.start(command, core, peer.log(place), peers.REPOSITORY)
     try:
-        context = load.client_context(WORK / "ca.pem")
-        while True:
-            try:
-                load.ask(context, peer).close()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > begun + 20:
-                    raise RuntimeError(f"{peer.name} did not start: {peer.log(place)}") from None
-                time.sleep(0.005)
+        await_answer(process, peer, f"{peer.name} did not start: {peer.log(place)}", 20.0)
         yield process.pid, time.monotonic() - begun
     finally:
         processes.stop(process)
         for log in (place.work / peer.name).glob("access.log"):
             log.unlink()
+
+
+def await_answer(process: subprocess.Popen[bytes], peer: Peer, failure: str, within: float) -> None:
+    """Wait until a server that has just been started answers. Raises RuntimeError with the words
+    of ``failure`` when its process ends, or when it does not answer ``within`` so many seconds."""
+    context = load.client_context(WORK / "ca.pem")
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            load.ask(context, peer).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(failure) from None
+            time.sleep(0.005)  # the server has no way to say that it listens
+        else:
+            return
 
 
 def _round(
@@ -170,11 +179,11 @@ def _round(
         rest = processes.pss_kib(pid)
         note("MiB of memory (PSS) at rest, two workers", rest / 1024)
         count = IDLE // 4 if wanted.quick else IDLE
-        note("KiB of memory per idle TLS connection", _idle(peer, pid, count))
+        note("KiB of memory per idle TLS connection", idle_kib(peer, pid, count))
     if peer.http2:
         with _running(peer, place, 2, f"{SERVER_CORE},{LOAD_CORE}") as (pid, _):
             time.sleep(0.5)
-            note("KiB of memory per idle HTTP/2 connection", _idle(peer, pid, count, http2=True))
+            note("KiB of memory per idle HTTP/2 connection", idle_kib(peer, pid, count, http2=True))
     with _running(peer, place, 2, f"{SERVER_CORE},{LOAD_CORE}") as (pid, _):
         for scenario in scenarios.SCENARIOS:
             if scenario.name.endswith(" 10 KiB") and scenario.asked_of(peer):
@@ -185,7 +194,7 @@ def _round(
         note("MiB of memory (PSS) after load, two workers", processes.pss_kib(pid) / 1024)
 
 
-def _idle(peer: Peer, pid: int, count: int, http2: bool = False) -> float:
+def idle_kib(peer: Peer, pid: int, count: int, http2: bool = False) -> float:
     """KiB of memory that each of ``count`` idle connections takes. What the first ones take is the
     workers' waking up, which has no part in it: pages that were shared so far are written to."""
     held = load.idle_connections(WORK / "ca.pem", peer, WAKING, http2)

@@ -305,7 +305,7 @@ def _until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise RuntimeError(f"{what}: not within {_COMES_WITHIN:.0f} s")
-        time.sleep(0.01)
+        time.sleep(0.01)  # processes of others: there is no event to await
 
 
 Measure = Callable[[Server, scale_report.Note], None]

@@ -26,8 +26,9 @@ from pathlib import Path
 from version import REPOSITORY, Unclear, debian, git, release_tags
 
 _SHOWN = 5
-_WORKS = ("one", "other-build")  # folders' names of another length
-# A reader of another build's outcome must not find what that machine says of itself.
+# The two builds differ in the length of their folders' names, and in these variables: a build that
+# puts any of it into a file is found out.
+_WORKS = ("one", "other-build")
 _FIRST = {"TZ": "UTC", "LC_ALL": "C.UTF-8"}
 _SECOND = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C"}
 
@@ -67,13 +68,20 @@ def _of_the_changelog(text: str, version: str) -> Iterator[str]:
         yield f"the entry of CHANGELOG.md for {version} is empty (say what is new for operators)"
 
 
+def clone_of(tag: str, folder: Path) -> None:
+    """Clone a tag of this repository into ``folder``. Raises CalledProcessError."""
+    # The checkout may belong to another user than root, who builds. The process that git starts to
+    # read it has to be told that itself: it inherits no settings.
+    reader = "git -c 'safe.directory=*' upload-pack"
+    command = ["git", "clone", "-q", "--no-hardlinks", "--branch", tag, "--upload-pack", reader]
+    settings = ["-c", "advice.detachedHead=false"]
+    subprocess.run([*command, *settings, f"file://{REPOSITORY}", str(folder)], check=True)
+
+
 def build(tag: str, work: Path, environment: dict[str, str], umask: int) -> Path:
     """Build everything of the tag in a clone in ``work``; return the folder with the outcome.
     Raises CalledProcessError."""
     clone = work / "clone"
-    quiet = ["-c", f"safe.directory={REPOSITORY}", "-c", f"safe.directory={REPOSITORY}/.git"]
-    cloning = ["git", *quiet, "clone", "-q", "--no-hardlinks", "--branch", tag]
-    settings = ["-c", "advice.detachedHead=false", f"file://{REPOSITORY}", str(clone)]
     out = clone / "dist"
 
     def run(*command: str | Path, **more: str) -> None:
@@ -83,11 +91,7 @@ def build(tag: str, work: Path, environment: dict[str, str], umask: int) -> Path
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
 
-    # Git starts in a folder that exists; who owns the repository matters not to root, who reads it.
-    subprocess.run(
-        [*cloning, *settings], check=True, env=os.environ | {"GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"},
-    )  # fmt: skip
+    clone_of(tag, clone)
     when = subprocess.run(
         ["git", "-C", clone, "log", "-1", "--format=%ct"],
         check=True,
@@ -114,7 +118,7 @@ def build(tag: str, work: Path, environment: dict[str, str], umask: int) -> Path
 
 
 def _environment() -> dict[str, str]:
-    """What a build may know of this machine."""
+    """Return the environment of a build: no more than it may know of this machine."""
     kept = (
         "PATH",
         "HOME",

@@ -132,7 +132,9 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--kind", required=True, choices=["wheel", "deb", "image"])
     parser.add_argument(
-        "--only-locked", action="store_true", help="what else lies there is not in it"
+        "--only-locked",
+        action="store_true",
+        help="leave out packages that the lock file does not name",
     )
     parser.add_argument("--status-folder", type=Path)
     parser.add_argument("--debian", default="")

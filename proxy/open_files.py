@@ -28,7 +28,7 @@ def raise_to(count: int) -> None:
     limit is lowered."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count and _may_raise_hard():
-        wanted = min(count, _ceiling())
+        wanted = max(hard, min(count, _ceiling()))
         # A container's own security module may refuse it all the same.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))

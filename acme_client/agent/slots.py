@@ -26,8 +26,8 @@ class Slots:
 
     @contextlib.contextmanager
     def one(self, directory: str) -> Iterator[None]:
-        """Hold a place inside. Raises `Busy` where all are taken. Without the shared store the few
-        that order anything need none."""
+        """Hold a place inside. Raises `Busy` where all are taken. While the shared store is
+        unreachable no place is needed: few machines order then (`certificates.ranks`)."""
         if directory == INTERNAL:
             yield
             return

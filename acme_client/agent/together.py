@@ -1,10 +1,11 @@
 """An attempt on one of several machines: its turn, and what is kept of it for all.
 
 A turn is a place at the CA and the certificate's lock; then the shared store is read, because
-somebody may have been faster. What came of the attempt goes there in one step that is refused when
-the lock has been lost meanwhile (a machine that was paused for long wakes up and knows nothing of
-it). Without the shared store there is no lock: then the certificate is kept here, marked as one
-that the others do not know, and shared later.
+another machine may have been faster. The certificate that the attempt yields goes there in one step
+that is refused when the lock has been lost meanwhile (a machine that was paused for long wakes up
+and does not know that its lock has ended). Without the shared store there is no lock: then the
+certificate is kept on this machine's disk, marked as unknown to the other machines, and shared
+later.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Together:
 
     @contextlib.contextmanager
     def turn(self, managed: ManagedCertificate, directory: str) -> Iterator[Lock | None]:
-        """Inside, this machine alone attempts the certificate; None: it is not to."""
+        """Let this machine alone attempt the certificate inside; None: it must not attempt it."""
         with contextlib.ExitStack() as stack:
             yield self._turn(stack, managed, directory)
 
@@ -99,8 +100,8 @@ class Together:
         return self._now() + ranks.within(BUSY_AGAIN, lifetime, _BUSY_PART)
 
     def _is_needed(self, managed: ManagedCertificate) -> bool:
-        """Look at what is there now: whether an attempt is called for still. Then the record is
-        brought to where an attempt can begin."""
+        """Whether the certificate, as the shared store has it now, still calls for an attempt. If
+        it does, its record is brought to a state in which an attempt can begin."""
         by_hand = managed.by_hand or bool(managed.tickets)
         revoked = managed.record.wanted_anew and managed.satisfies
         self._look(managed)
@@ -122,8 +123,8 @@ class Together:
         return True
 
     def may_replace(self, managed: ManagedCertificate) -> bool:
-        """Whether this machine wants the certificate to be another one, and nobody wants it as it
-        is."""
+        """Whether this machine's configuration wants a different certificate, and no other member's
+        configuration wants the present one."""
         if managed.satisfies:
             return False
         made = managed.record.made
@@ -150,8 +151,8 @@ class Together:
             self._keeper.report(managed)
 
     def keep(self, managed: ManagedCertificate, now: float) -> None:
-        """Keep a certificate that has just come, for all. Raises one of `LOST` when the lock was
-        lost meanwhile."""
+        """Keep a certificate that the CA has just issued, for all machines. Raises an error of
+        `LOST` when the lock was lost meanwhile."""
         wish = wishes.of(managed.wanted)
         managed.record = transitions.on_made(managed.record, self.node, wish, now)
         self._keeper.prove(managed)
@@ -172,8 +173,8 @@ class Together:
             self._keeper.not_saved(managed, error)
 
     def lost(self, managed: ManagedCertificate, fault: OSError) -> None:
-        """The lock was lost during the attempt, and somebody else has it, or had it. What they have
-        made stands."""
+        """Give up an attempt whose lock was lost: another machine has the lock, or had it. The
+        certificate that the other machine has stored is kept, and loaded here."""
         log.warning("%s: attempt given up: %s", managed.name, words(fault))
         managed.postponed_until = self._later(managed)
         with contextlib.suppress(OSError):
@@ -183,8 +184,8 @@ class Together:
         self._keeper.report(managed)
 
     def share(self, managed: ManagedCertificate) -> None:
-        """Give the others a certificate that was made without them, or take the one that they have
-        made later."""
+        """Give the other machines a certificate that was made while they could not be told, or take
+        the certificate that they have made later."""
         try:
             self._repository.share(managed.name)
         except OSError as error:
@@ -194,7 +195,7 @@ class Together:
 
 
 class Unlocked:
-    """A `store.Lock` where nobody can be asked for one."""
+    """Stands in for a `store.Lock` while the shared store, which gives locks, is unreachable."""
 
     token = 0
 
@@ -207,7 +208,7 @@ class Unlocked:
 
 class WhileHeld:
     """An `interface.Reservation` under a lock: nothing is ordered, and no certificate asked for,
-    once the lock may be somebody else's."""
+    once another machine may have the lock."""
 
     def __init__(self, reservation: Reservation, lock: Lock) -> None:
         self._reservation = reservation

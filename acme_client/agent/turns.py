@@ -103,8 +103,8 @@ class Turns:
         return not alone and self._peers.place(managed.name) == 0
 
     def takes_over_asking(self, managed: ManagedCertificate, now: float) -> float | None:
-        """Return when this machine asks in the place of one that is gone; None where nothing has
-        changed. Not at once: that one may only be restarting."""
+        """Return when this machine asks in the place of a machine that is gone; None where nothing
+        has changed. It does not ask at once: the other machine may only be restarting."""
         if managed.asks or not self.asks(managed):
             return None
         facts = managed.facts

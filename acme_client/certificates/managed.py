@@ -69,7 +69,7 @@ class ManagedCertificate:
     satisfies: bool = True  # False: the certificate is not what this machine wants
     contested: str = ""  # why this machine does not order what it wants
     contested_since: float | None = None
-    braked: str = ""  # why nobody orders for a while: too many were made
+    braked: str = ""  # why no machine orders for a while: too many were made
     under_way: str = ""  # the machine that makes an attempt
     asks: bool = True  # False: another machine asks when to renew it
     ready_since: float | None = None  # since when it has called for an attempt

@@ -1,10 +1,13 @@
-"""What a machine knows of those that keep the same certificates: who lives, and what each wants.
+"""Holds what this machine knows of its peers, the machines that have the same certificates: which
+of them live, and what certificates each wants.
 
-A machine alone has no peers, and is first everywhere. With peers, every machine keeps the record of
-a certificate, and only the holder of its lock writes it; so what a machine decides for itself (when
-it begins, whether it may) depends on what is known here, and never on what it has written.
+A machine without peers has the first place for every certificate. With peers, every machine has a
+copy of a certificate's record, and only the holder of the certificate's lock writes the record. So
+a machine cannot note its own decisions in the record (when it begins an attempt, whether it may):
+it decides from what is known here.
 
-Nothing here asks anybody: whoever hears of members (`told`) replaces what is known, by any thread.
+This module asks no machine and no store anything: the thread that follows the cluster replaces what
+is known, by `Peers.told`; any thread may do so.
 """
 
 from __future__ import annotations
@@ -43,10 +46,10 @@ class Peers:
         self._orders = orders
         self._members: Members = {node: Member(orders)}
         self._away = bool(node)
-        self._known = not node  # whether anybody has told who the members are, or were
+        self._known = not node  # whether `told` has been called
         self._places: dict[tuple[str, int], list[str]] = {}
         self._offset = 0.0
-        self._differ = False  # whether members want something else, or made it for something else
+        self._differ = False  # whether two members differ in what they want
 
     @property
     def are_shared(self) -> bool:
@@ -55,8 +58,8 @@ class Peers:
 
     @property
     def away(self) -> bool:
-        """Whether the store that the machines share cannot be asked. What is known of the members
-        is what was known before."""
+        """Whether the store that the machines share cannot be reached. What this object says of the
+        members is then what the store said last."""
         return self._away
 
     @property
@@ -65,7 +68,8 @@ class Peers:
         return self._known
 
     def told(self, members: Members, *, away: bool) -> None:
-        """Replace what is known; ``members`` with this machine."""
+        """Replace what is known. ``members``: every member that lives, this machine among them;
+        ``away``: whether the shared store cannot be reached."""
         self._places = {}
         self._members, self._away, self._known = dict(members), away, True
         self._places = {}  # what was worked out in between may be of the members before
@@ -105,7 +109,7 @@ class Peers:
 
     def place(self, name: str, made_for: str = "", turn: int = 0) -> int | None:
         """Return this machine's place in the order for a certificate; None where it never orders.
-        First come those that want what the certificate is made for."""
+        The members that want the certificate to be what it was made for come first."""
         if not self.node:
             return 0
         if not self._orders or not self._known:

@@ -21,13 +21,13 @@ STEP = 600.0
 STEP_PART = 1 / 500  # of a lifetime that is short
 # Where nothing is served: clients wait.
 STEP_WITHOUT = 5.0
-# Steps after which a machine looks again whether it has come to the first place, and the question
-# when to renew is its to ask.
+# Steps after which a machine that has come to the first place asks the CA when to renew: the
+# machine before may only be restarting.
 ASKS_AFTER = 6
 
-# Without the store that they share, nobody orders before a certificate has less than this part of
-# its life left (twelve hours of six days): most faults are over before, and who orders alone cannot
-# know what others order.
+# While the store that the machines share is unreachable, no machine orders a certificate until less
+# than this part of the certificate's life is left (twelve hours of six days): most faults are over
+# by then, and a machine that orders without the store cannot know what the other machines order.
 ALONE_BELOW = 1 / 10
 ALONE_BELOW_SHORT = 1 / 12
 # Let's Encrypt issues five a week for the same names.
@@ -57,8 +57,8 @@ def within(seconds: float, lifetime: float | None, part: float) -> float:
 
 
 def alone_from(place: int, not_before: float, not_after: float) -> float | None:
-    """Return when the node at a place orders without the others; None: never. The second begins a
-    twentieth of the life after the first, the third when half of what is left then is over."""
+    """Return when the node at a place orders while the shared store is unreachable; None: never.
+    Each place begins when half of the life that the place before had left is over."""
     if place >= ALONE_MOST:
         return None
     lifetime = max(not_after - not_before, 0.0)

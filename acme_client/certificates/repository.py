@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..storage import documents
 from ..storage.store import Lock, Store
@@ -14,13 +13,11 @@ from . import record as records
 from .record import History, Record
 
 CHAIN, KEY, META = "fullchain.pem", "privkey.pem", "meta.json"
-_FOLDER = "certificates"
+FOLDER = "certificates"
 _WILDCARD = "_wildcard"
 # The name of a site's second certificate, "example.org/rsa". No character's code reads like that: a
 # code ends after two digits, and a code that begins with "ec" is never the last of a character.
 _SECOND = re.compile(r"(.*)([/_])(ecdsa|rsa)", re.DOTALL)
-
-
 # Names that are folder names as they are.
 _PLAIN = re.compile(r"[a-z0-9-][a-z0-9.-]*")
 
@@ -63,6 +60,19 @@ def name_of(folder: str) -> str:
     return name
 
 
+def known_name(folder: str) -> str | None:
+    """Return what `name_of` does; None for a folder that is no certificate's."""
+    try:
+        return name_of(folder)
+    except ValueError:
+        return None
+
+
+def names_of(folders: Iterable[str]) -> set[str]:
+    """Return the names of these folders, without those that are no certificate's."""
+    return {name for name in map(known_name, folders) if name is not None}
+
+
 def _escape(character: str) -> str:
     return "".join(f"_{byte:02x}" for byte in character.encode())
 
@@ -76,7 +86,7 @@ class CertificateRepository:
     def names(self) -> list[str]:
         """List the names of all certificates that are kept, wanted or not."""
         names = []
-        for folder in self._store.list(_FOLDER):
+        for folder in self._store.list(FOLDER):
             try:
                 names.append(name_of(folder))
             except ValueError:
@@ -84,15 +94,14 @@ class CertificateRepository:
         return names
 
     def load(self, name: str) -> tuple[Record, CertificateAndKey | None]:
-        files = self._store.load(folder_of(name))
-        return records.from_json(files.get(META, b"")), pair_of(files)
+        return read(self._store.load(folder_of(name)))
 
     def load_pair(self, name: str) -> CertificateAndKey | None:
         return pair_of(self._store.load(folder_of(name)))
 
     def refresh(self, name: str) -> bool:
-        """Have what the machines that share certificates have; returns whether what is here was
-        issued later than that. Nothing is shared here."""
+        """Take what the store has that several machines share; returns whether the certificate here
+        was issued later. This repository has no such store, so it does nothing."""
         return False
 
     def previous(self, name: str) -> CertificateAndKey | None:
@@ -112,7 +121,7 @@ class CertificateRepository:
         self._store.store(folder, {META: records.to_json(record, history[1])})
 
     def keep_pair(self, name: str, pair: CertificateAndKey) -> None:
-        self._store.store(folder_of(name), {CHAIN: pair.chain_pem, KEY: pair.key_pem})
+        self._store.store(folder_of(name), files_of(pair))
 
     def discard_pair(self, name: str) -> None:
         """Delete certificate and key, and keep the record."""
@@ -141,16 +150,8 @@ class CertificateRepository:
     def watch(self) -> Callable[[], set[str]]:
         """Return a function that lists the names whose certificate or record has changed since its
         last call, whoever changed it."""
-        changed = self._store.watch(_FOLDER)
-
-        def names() -> set[str]:
-            found = set()
-            for folder in changed():
-                with contextlib.suppress(ValueError):  # somebody else's folder
-                    found.add(name_of(folder))
-            return found
-
-        return names
+        changed = self._store.watch(FOLDER)
+        return lambda: names_of(changed())
 
 
 def forgotten(name: str, gone: list[str]) -> dict[str, object]:
@@ -161,7 +162,16 @@ def forgotten(name: str, gone: list[str]) -> dict[str, object]:
 
 
 def folder_of(name: str) -> str:
-    return f"{_FOLDER}/{folder_name(name)}"
+    return f"{FOLDER}/{folder_name(name)}"
+
+
+def read(files: Mapping[str, bytes]) -> tuple[Record, CertificateAndKey | None]:
+    """Return what the files of a certificate's folder have."""
+    return records.from_json(files.get(META, b"")), pair_of(files)
+
+
+def files_of(pair: CertificateAndKey) -> dict[str, bytes]:
+    return {CHAIN: pair.chain_pem, KEY: pair.key_pem}
 
 
 def pair_of(files: Mapping[str, bytes]) -> CertificateAndKey | None:

@@ -2,8 +2,8 @@
 
 The store that they share says what is true, and a machine's own disk has all that it needs to start
 and to serve when that store is away. Only the holder of a certificate's lock writes its record, and
-what it writes is refused when it has lost the lock without noticing. Whoever has the lock looks at
-the shared store first: somebody may have been faster.
+what it writes is refused when it has lost the lock without noticing. The holder of the lock reads
+the shared store first, because another machine may have been faster.
 
 Of two certificates for one name the one that was issued later wins, on both sides; but nothing
 takes the place of what is here before it was examined (`offered`). What cannot be used is told, and
@@ -41,13 +41,14 @@ from . import offered
 from . import record as records
 from .record import Record
 from .repository import (
-    CHAIN,
-    KEY,
+    FOLDER,
     META,
     CertificateRepository,
+    files_of,
     folder_of,
-    name_of,
-    pair_of,
+    known_name,
+    names_of,
+    read,
 )
 
 log = logging.getLogger("treehouse.certifier")
@@ -90,9 +91,10 @@ class SharedRepository(CertificateRepository):
 
     @contextlib.contextmanager
     def alone(self, name: str) -> Iterator[Lock]:
-        """Inside, nobody else changes the certificate or its record, and what is here is what the
-        shared store has, if that is newer. Raises `Busy`, `Unreachable`; `Busy` as well where the
-        record is a newer program's, which this one must not replace."""
+        """Hold the certificate's lock inside: no other machine changes the certificate or its
+        record meanwhile. First this machine's disk takes what the shared store has, if that is
+        newer. Raises `Busy` where another machine has the lock, or where a newer version of this
+        program writes the record, which this one must not replace; `Unreachable`."""
         lock = self._shared.lock(folder_of(name), _LEASE)
         if lock is None:
             raise Busy(errno.EBUSY, "another machine is at work on it")
@@ -112,9 +114,13 @@ class SharedRepository(CertificateRepository):
         return name in self._held
 
     def keep_record(self, name: str, record: Record) -> None:
-        """Write the record, if this machine has the certificate's lock, or can have it and nobody
-        has made another certificate. Raises `Busy`, `Conflict`, `Fenced`. Where the others cannot
-        be told, it is kept here only."""
+        """Write the record to the shared store and to this machine's disk; while the shared store
+        is unreachable, to the disk alone.
+
+        It is written under the certificate's lock, which is taken for the writing where this
+        machine does not have it. Raises `Busy` where another machine has the lock, `Conflict` where
+        the shared store has another certificate than the record is of, `Fenced` where the lock has
+        been lost; then the record is written nowhere."""
         with contextlib.suppress(Unreachable):
             held = self._held.get(name)
             if held is not None:
@@ -133,7 +139,7 @@ class SharedRepository(CertificateRepository):
     def keep_pair(self, name: str, pair: CertificateAndKey) -> None:
         held = self._held.get(name)
         if held is not None:
-            self._share(name, _files(pair), held)
+            self._share(name, files_of(pair), held)
         self._note(name)
         super().keep_pair(name, pair)
 
@@ -141,13 +147,13 @@ class SharedRepository(CertificateRepository):
         """Write a certificate and its record in one step. Raises `Fenced` when the lock has been
         lost; then nothing has changed."""
         folder = folder_of(name)
-        edits = [Edit(folder, _files(pair)), Edit(folder, {META: records.to_json(record)})]
+        edits = [Edit(folder, files_of(pair)), Edit(folder, {META: records.to_json(record)})]
         self._shared.change(edits, by=self._held[name])
         self.keep_here(name, pair, record)
 
     def keep_here(self, name: str, pair: CertificateAndKey, record: Record) -> None:
-        """Write on this machine's disk only. The record first: whoever looks in between sees the
-        certificate that it knows."""
+        """Write a certificate and its record on this machine's disk only. The record is written
+        first: a reader that comes in between finds the old certificate, which it knows already."""
         self._note(name)
         super().keep_record(name, record)
         super().keep_pair(name, pair)
@@ -159,8 +165,8 @@ class SharedRepository(CertificateRepository):
     # Between the two
 
     def refresh(self, name: str) -> bool:
-        """Have what the shared store has, unless what is here was issued later; returns whether
-        that is so. Raises `Unreachable`."""
+        """Take the certificate and the record that the shared store has, unless the certificate on
+        this machine's disk was issued later; returns whether it was. Raises `Unreachable`."""
         try:
             files = self._shared.load(folder_of(name))
         except Unreadable as fault:
@@ -177,7 +183,7 @@ class SharedRepository(CertificateRepository):
             return self._refuse(name, str(found.strerror), kept, here)
         newer = documents.newer(found.get(META, b""), records.VERSION) is not None
         (self._newer.add if newer else self._newer.discard)(name)
-        shared, pair = _read(found)
+        shared, pair = read(found)
         if pair is None:
             self.refused.pop(name, None)
             if here is None and META in found and shared != kept and not newer:
@@ -222,10 +228,8 @@ class SharedRepository(CertificateRepository):
         next look (`watch`). Raises OSError."""
         missing = set(self._wanted)
         for folder, files in found:
-            name = folder
-            with contextlib.suppress(ValueError):  # somebody else's folder
-                name = name_of(folder)
-            if name in missing:
+            name = known_name(folder)
+            if name is not None and name in missing:
                 missing.discard(name)
                 _kept, before = super().load(name)
                 if self.compare(name, files) or super().load(name)[1] != before:
@@ -238,11 +242,11 @@ class SharedRepository(CertificateRepository):
         """Hear of what changes in the shared store from now on. Raises OSError."""
         with self._hearing:
             if self._there is None:
-                self._there = self._shared.watch(_TOP)
+                self._there = self._shared.watch(FOLDER)
 
     def share(self, name: str) -> None:
-        """Give the others what is here, where it was issued later than what they have. Raises
-        `Busy`, `Unreachable`, `Fenced`."""
+        """Give the shared store the certificate of this machine's disk, if it was issued later than
+        the one there. Raises `Busy`, `Unreachable`, `Fenced`."""
         with self.alone(name):
             record, pair = super().load(name)
             if pair is None or not self.refresh(name):
@@ -257,13 +261,9 @@ class SharedRepository(CertificateRepository):
             found = here() - self._own
             self._own = set()
             heard, self._heard = self._heard, set()
-            changed: set[str] = set()
             with contextlib.suppress(Unreachable):
                 self.hear()
-                changed = self._there() if self._there is not None else set()
-            for folder in changed:
-                with contextlib.suppress(ValueError):  # somebody else's folder
-                    found.add(name_of(folder))
+                found |= names_of(self._there() if self._there is not None else ())
             return found | heard
 
         return names
@@ -282,16 +282,7 @@ class SharedRepository(CertificateRepository):
         self._own.add(name)
 
 
-_TOP = "certificates"
 LOST = (Busy, Conflict, Fenced)
-
-
-def _files(pair: CertificateAndKey) -> dict[str, bytes]:
-    return {CHAIN: pair.chain_pem, KEY: pair.key_pem}
-
-
-def _read(files: Files) -> tuple[Record, CertificateAndKey | None]:
-    return records.from_json(files.get(META, b"")), pair_of(files)
 
 
 def _issued(pair: CertificateAndKey) -> float:

@@ -97,7 +97,7 @@ def on_start(record: Record, now: float) -> Record:
 
 
 def on_heard(record: Record) -> Record:
-    """The record was read that another machine has written: its attempt is none of ours."""
+    """The record was read from another machine: the attempt that it tells of is made there."""
     if record.state is not State.ISSUING:
         return record
     return replace(record, state=after(record.state, Event.INTERRUPTED))
@@ -116,8 +116,9 @@ def on_made(record: Record, node: str, wishes: str, now: float) -> Record:
 
 
 def braked_until(record: Record, now: float) -> float | None:
-    """Return until when no other certificate is made, because so many were made lately; None: one
-    may be. Whatever several machines disagree about, the CA is to have its peace."""
+    """Return until when no further certificate is made, because `MADE_LATELY` were made lately;
+    None where a certificate may be made. Machines that disagree must not flood the CA with
+    orders."""
     lately = record.made.lately if record.made else ()
     window = min(86400.0, _lifetime(record) / 2)
     if len(lately) < MADE_LATELY or lately[0] <= now - window:

@@ -1,9 +1,12 @@
-"""What a certificate is wanted to be, compared with what it is: between machines that differ.
+"""Compares the certificate that a machine's configuration asks for, its *wish*, with the
+certificate that the machines have.
 
-The files of two machines may differ about one certificate: during every change that is rolled out,
-or by mistake. Each would order what it wants, see what the other one has ordered, and order again,
-once a minute for ever. So a certificate that covers what is wanted is enough, and one that does not
-is not replaced while a member lives that wants it as it is: that is told, and a person decides.
+The configurations of two machines may ask for different certificates of one name: while a change is
+rolled out, or by mistake. Each machine would order the certificate that it wants, find the one that
+the other machine has ordered, and order again, once a minute for ever. So a certificate that covers
+a wish, or more, satisfies it. A certificate that does not satisfy a machine is not replaced by that
+machine while another member lives whose wish it was made for; a warning tells of the difference,
+and a person decides.
 
 Pure.
 """

@@ -16,11 +16,9 @@ from ..errors import IssuanceError
 from ..link import Challenge, Link
 from ..storage import documents
 from ..storage.store import Store, is_anothers
+from . import document
 
 log = logging.getLogger("treehouse.certifier")
-
-_FOLDER = "challenges"
-VERSION = 1
 
 
 class Challenges:
@@ -54,51 +52,33 @@ class Challenges:
         """Take back what certifiers that have ended left behind. Called before any challenge is
         presented."""
         try:
-            left = self._store.load(_FOLDER)
+            left = self._store.load(document.FOLDER)
             for token, data in left.items():
                 self._clear_one(token, data)
         except OSError as error:
             log.warning("challenges on disk cannot be read: %s", error)
 
     def _clear_one(self, token: str, data: bytes) -> None:
-        if documents.newer(data, VERSION):
+        if documents.newer(data, document.VERSION):
             log.info("challenges/%s: left to the newer version that has written it", token)
             return
-        if is_anothers(self._store, documents.read(data, VERSION).get("holder")):
+        if is_anothers(self._store, documents.read(data, document.VERSION).get("holder")):
             log.debug("challenges/%s: another certifier holds it", token)
             return
-        challenge = _read(token, data)
+        challenge = document.read(token, data)
         if challenge is not None:
             self._link.retract(challenge)
         self._erase(token)
 
     def _write(self, challenge: Challenge) -> None:
         try:
-            document = {
-                "kind": challenge.kind,
-                "host": challenge.host,
-                "key_authorization": challenge.key_authorization,
-                "holder": self._store.session(),
-            }
-            self._store.store(_FOLDER, {challenge.token: documents.write(document, VERSION)})
+            data = document.write(challenge, self._store.session())
+            self._store.store(document.FOLDER, {challenge.token: data})
         except OSError as error:
             log.warning("%s: the challenge cannot be written: %s", challenge.host, error)
 
     def _erase(self, token: str) -> None:
         try:
-            self._store.delete(_FOLDER, token)
+            self._store.delete(document.FOLDER, token)
         except OSError as error:
             log.warning("the challenge %s cannot be taken off the disk: %s", token, error)
-
-
-def _read(token: str, data: bytes) -> Challenge | None:
-    try:
-        document = documents.read(data, VERSION)
-        return Challenge(
-            kind="tls-alpn-01" if document["kind"] == "tls-alpn-01" else "http-01",
-            host=str(document["host"]),
-            token=token,
-            key_authorization=str(document["key_authorization"]),
-        )
-    except KeyError:
-        return None

@@ -18,16 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..challenges import tls_alpn
+from ..challenges import document, tls_alpn
 from ..link import Challenge, Command, Link, Served, Taken
 from ..status import CertificateStatus
-from ..storage import documents
 from ..storage.etcd.store import EtcdStore
 
 log = logging.getLogger("treehouse.certifier")
 
-FOLDER = "challenges"
-_VERSION = 1
 # Longer than a lease: a machine that is gone has left the members by then.
 _ANSWERED_WITHIN = 25.0
 _MOST = 1000
@@ -57,15 +54,10 @@ class Told:
         if not self._available():
             log.warning("%s: only this machine answers its challenge", challenge.host)
             return
-        document = {
-            "kind": challenge.kind,
-            "host": challenge.host,
-            "key_authorization": challenge.key_authorization,
-        }
-        data = documents.write(document, _VERSION)
+        data = document.write(challenge)
         self.ours.add(challenge.token)
         try:
-            revision = self._shared.put_while_here(FOLDER, challenge.token, data)
+            revision = self._shared.put_while_here(document.FOLDER, challenge.token, data)
         except OSError as error:
             log.warning("%s: the others cannot be told the challenge: %s", challenge.host, error)
             return
@@ -146,7 +138,7 @@ class Answered:
         for token, data in list(found.items())[:_MOST]:
             if token in self._answered or token in self._refused:
                 continue
-            challenge = None if isinstance(data, OSError) else _read(token, data)
+            challenge = None if isinstance(data, OSError) else document.read(token, data)
             if challenge is None:
                 self._refused.add(token)
                 log.error("challenges/%s: not answered: %s", token, _why(data))
@@ -159,19 +151,6 @@ class Answered:
             self._answered[token] = challenge
             if not self._link.present(challenge):
                 log.warning("%s: not all workers have taken its challenge yet", challenge.host)
-
-
-def _read(token: str, data: bytes) -> Challenge | None:
-    document = documents.read(data, _VERSION)
-    try:
-        return Challenge(
-            kind="tls-alpn-01" if document["kind"] == "tls-alpn-01" else "http-01",
-            host=str(document["host"]),
-            token=token,
-            key_authorization=str(document["key_authorization"]),
-        )
-    except KeyError:
-        return None
 
 
 def _why(data: bytes | OSError) -> str:

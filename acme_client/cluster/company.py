@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..certificates.peers import Member
+from ..challenges.document import FOLDER as CHALLENGES
 from ..link import Link
 from ..status import MemberStatus
 from ..storage.etcd.store import EtcdStore
 from ..storage.store import Changes
 from ..text import timestamp
-from .challenges import FOLDER as CHALLENGES
 from .challenges import Answered, ClusterLink, Told
 from .faults import Faults
 from .members import MEMBERS, WRITTEN_EVERY, Clocks, Said, WishBook, Wishes, differences, read
@@ -130,7 +130,7 @@ class Company:
                 if failures == 1:
                     self._met()
                 look_at = 0.0
-            except Exception:
+            except Exception:  # the thread must live, or no challenge is answered for others
                 failures += 1
                 log.exception("a fault in the certifier itself")
             self._tell()
@@ -147,7 +147,8 @@ class Company:
         self._seen = revision
 
     def _introduce(self, *, again: bool) -> None:
-        """Say that this machine is there, how far it is, and what it wants."""
+        """Write this machine's document among the members: its role, how far it has come, and
+        what it wants."""
         session = self._shared.session()
         self._wishes.tell(session)
         said = Said(

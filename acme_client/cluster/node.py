@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..certificates import wishes
 from ..certificates.peers import Member, Peers
+from ..certificates.repository import FOLDER as CERTIFICATES
 from ..certificates.shared_repository import SharedRepository
 from ..late_dataclass import dataclass
 from ..link import CertificateSpec, Link
@@ -32,20 +33,19 @@ from ..storage import documents
 from ..storage.etcd.sealing import SecretFault
 from ..storage.etcd.store import EtcdStore
 from ..storage.store import Changes, Store
+from . import recollection
 from .accounts import ACCOUNTS, ROOT, SharedFiles
 from .company import PAUSES, Company
 from .faults import Faults
 from .gate import Gate
-from .members import recalled, remembered
-from .replica import FOLDER as CERTIFICATES
 from .replica import Replica
 from .settings import VERSION, ClusterSettings
 
 log = logging.getLogger("treehouse.certifier")
 
+# The folder of the cluster's own documents in the engine.
 OWN = "cluster"
 FORMAT, FORMAT_FILE = "cluster/format", "format.json"
-KNOWN, _KNOWN_FILE = "cluster", "cluster.json"
 PART, PART_FORMAT = "certificates", "format"
 
 # Everything is looked at this often, whether or not the engine has told of a change.
@@ -132,7 +132,7 @@ class Node:
         """Begin. ``look``: have the stores looked at; ``meet``: `peers` have changed; both are
         called by any thread."""
         self._look, self._meet = look, meet
-        self._members = self._recalled()
+        self._members = recollection.recall(self._local, self._settings, self._wishes)
         if self._members:  # until they can be heard; nobody was away for that
             self.peers.told(self._members, away=True)
         if self._company is None:
@@ -202,7 +202,7 @@ class Node:
                 failures += 1
                 self._close_for(error)
                 self._learn()
-            except Exception:
+            except Exception:  # the thread must live, or nothing moves until the next start
                 failures += 1
                 log.exception("a fault in the certifier itself")
             self._see_peers()
@@ -274,7 +274,7 @@ class Node:
                 return
             others, rest = _news(self._members, members)
             if others:
-                self._remember(members)
+                recollection.remember(self._local, self._settings, members, self._wishes)
             if others or rest or away != self._told_away:
                 is_back = self.peers.away and not away
                 self._members, self._told_away = members, away
@@ -343,29 +343,6 @@ class Node:
         if self._shared is None:
             raise ValueError("there is no engine to ask")
         return self._shared
-
-    def _recalled(self) -> dict[str, Member]:
-        """Who was there, when the engine was asked last."""
-        try:
-            data = self._local.load(KNOWN).get(_KNOWN_FILE, b"")
-        except OSError:
-            return {}
-        known = documents.read(data, VERSION)
-        if known.get("cluster") != self._name or known.get("node") != self._settings.node:
-            return {}
-        found = recalled(known.get("members"), self._wishes)
-        return {**found, self._settings.node: Member(self._settings.order, self._wishes)}
-
-    def _remember(self, members: Mapping[str, Member]) -> None:
-        document = {
-            "cluster": self._name,
-            "node": self._settings.node,
-            "members": remembered(members, self._wishes),
-        }
-        try:
-            self._local.store(KNOWN, {_KNOWN_FILE: documents.write(document, VERSION)})
-        except OSError as error:
-            log.warning("the other machines cannot be noted: %s", error.strerror or error)
 
     def _tell(self) -> None:
         clock = self.peers.clock_fault() if self._settings.order else ""

@@ -1,12 +1,12 @@
 """Certificates from the engine, on a machine that orders none.
 
 The local directory is complete: a machine starts, serves and reloads from it without the engine. It
-takes what it wants, and nothing on trust (`certificates.offered`); and what it takes replaces
-nothing that was issued later, so that an engine which was restored from a backup takes nothing
-back. Nothing local is ever deleted because it is missing in the engine.
+takes the certificates that it wants, and none on trust (`certificates.offered`); and a certificate
+that it takes replaces nothing that was issued later, so that an engine which was restored from a
+backup takes nothing back. Nothing local is ever deleted because it is missing in the engine.
 
-The record goes to the disk before the certificate: whoever looks in between sees the certificate
-that it knows.
+The record goes to the disk before the certificate: a reader that comes in between finds the old
+certificate, which it knows already.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ import logging
 from collections.abc import Callable, Mapping
 
 from ..certificates import offered as offers
-from ..certificates.repository import CHAIN, KEY, META, folder_name, name_of
+from ..certificates.repository import (
+    FOLDER,
+    META,
+    files_of,
+    folder_name,
+    folder_of,
+    known_name,
+    pair_of,
+)
 from ..errors import IssuanceError
 from ..storage.etcd.store import EtcdStore
 from ..storage.store import Store, Unreadable
@@ -23,8 +31,6 @@ from ..text import spell
 from ..x509.verify import CertificateAndKey, CertificateInfo, read
 
 log = logging.getLogger("treehouse.certifier")
-
-FOLDER = "certificates"
 
 
 class Replica:
@@ -51,7 +57,7 @@ class Replica:
         """Take everything that is wanted; returns whether anything was. Raises OSError."""
         taken = False
         for folder, files in self._shared.load_all(FOLDER):
-            name = _name(folder)
+            name = known_name(folder)
             if name is None or name not in self.wanted:
                 continue
             if isinstance(files, OSError):
@@ -62,7 +68,7 @@ class Replica:
 
     def take(self, folder: str) -> bool:
         """Take one certificate; returns whether it has. Raises OSError."""
-        name = _name(folder)
+        name = known_name(folder)
         if name is None or name not in self.wanted:
             return False
         try:
@@ -73,10 +79,10 @@ class Replica:
         return self._take(name, files)
 
     def _take(self, name: str, files: Mapping[str, bytes]) -> bool:
-        if CHAIN not in files or KEY not in files:
+        offered = pair_of(files)
+        if offered is None:
             return False
-        offered = CertificateAndKey(files[CHAIN], files[KEY])
-        here = self._here(name)
+        here = pair_of(self._local.load(folder_of(name)))
         if here == offered:
             self.refused.pop(name, None)
             return False
@@ -91,10 +97,10 @@ class Replica:
         self.refused.pop(name, None)
         if not self._is_newer(facts, here):
             return False
-        folder = f"{FOLDER}/{folder_name(name)}"
+        folder = folder_of(name)
         if META in files:
             self._local.store(folder, {META: files[META]})
-        self._local.store(folder, {CHAIN: files[CHAIN], KEY: files[KEY]})
+        self._local.store(folder, files_of(offered))
         log.info("%s: taken from the cluster, valid %s", name, spell(facts.not_after - self._now()))
         return True
 
@@ -109,20 +115,7 @@ class Replica:
             return facts.not_after > ours.not_after
         return facts.not_before >= ours.not_before
 
-    def _here(self, name: str) -> CertificateAndKey | None:
-        files = self._local.load(f"{FOLDER}/{folder_name(name)}")
-        if CHAIN not in files or KEY not in files:
-            return None
-        return CertificateAndKey(files[CHAIN], files[KEY])
-
     def _refuse(self, name: str, why: str) -> None:
         if self.refused.get(name) != why:
             log.error("%s: what the cluster has is not taken, what is here stays: %s", name, why)
         self.refused[name] = why
-
-
-def _name(folder: str) -> str | None:
-    try:
-        return name_of(folder)
-    except ValueError:
-        return None

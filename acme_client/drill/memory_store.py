@@ -148,7 +148,8 @@ class MemoryStore:
 
 
 class _Watch:
-    """Names the folders below a path that have changed. Lasts while somebody has ``changed``."""
+    """Names the folders below a path that have changed. Lasts as long as its method ``changed`` is
+    referred to."""
 
     def __init__(self, below: str, wake: Callable[[], object] | None) -> None:
         self._below = below

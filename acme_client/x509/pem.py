@@ -188,6 +188,16 @@ def element_length(der: bytes) -> int:
     return min(head + length, len(der))
 
 
+def elements(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield tag and contents of DER elements one behind the other (X.690 §8.1)."""
+    while der:
+        length = element_length(der)
+        long_form = len(der) > 1 and der[1] & 0x80
+        head = 2 + (der[1] & 0x7F if long_form else 0)
+        yield der[0], der[head:length]
+        der = der[length:]
+
+
 # Reading
 
 

@@ -10,7 +10,6 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 from . import pem
@@ -45,21 +44,11 @@ def _trusted(block: pem.Block, purpose: str) -> bool:
     if block.label != pem.TRUSTED_CERTIFICATE:
         return True
     wanted = (_PURPOSES[purpose], _ANY)
-    for _tag, auxiliary in _elements(block.der[len(block.certificate) :]):
-        for tag, uses in _elements(auxiliary):
-            listed = [use for kind, use in _elements(uses) if kind == _OBJECT_IDENTIFIER]
+    for _tag, auxiliary in pem.elements(block.der[len(block.certificate) :]):
+        for tag, uses in pem.elements(auxiliary):
+            listed = [use for kind, use in pem.elements(uses) if kind == _OBJECT_IDENTIFIER]
             if tag == _REJECTED and any(use in wanted for use in listed):
                 return False
             if tag == _SEQUENCE and listed and not any(use in wanted for use in listed):
                 return False
     return True
-
-
-def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield tag and contents of DER elements one behind the other (X.690 §8.1)."""
-    while der:
-        length = pem.element_length(der)
-        long_form = len(der) > 1 and der[1] & 0x80
-        head = 2 + (der[1] & 0x7F if long_form else 0)
-        yield der[0], der[head:length]
-        der = der[length:]

@@ -17,7 +17,7 @@ from pathlib import Path
 from proxy.ipc import control_client
 
 STATE = Path("/var/lib/treehouse-proxy")
-_WITHIN = 8.0  # seconds for each of the two
+_WITHIN = 8.0  # seconds for the supervisor to answer, and as many for the worker
 
 
 def main() -> int:
@@ -46,7 +46,7 @@ def main() -> int:
 
 def _asked(address: str) -> bytes:
     host, _, port = address.rpartition(":")
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - none is bound
     with socket.create_connection((host, int(port)), timeout=_WITHIN) as sock:
         sock.sendall(b"HEAD /healthcheck HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return sock.recv(1024)

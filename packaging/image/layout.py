@@ -59,7 +59,8 @@ class Blob:
 
 @dataclass(frozen=True)
 class Layer:
-    """``identity``: the digest of the tar before it was compressed."""
+    """A layer of the image. ``identity`` is the digest of its tar before it was compressed, and
+    ``what`` its line in the image's history."""
 
     blob: Blob
     identity: str
@@ -83,7 +84,7 @@ def is_carried(name: str) -> bool:
 
 
 def is_of_debian(name: str) -> bool:
-    """Whether a path is of neither of the two."""
+    """Whether a path is neither of the program nor of the packages that it carries."""
     return not is_program(name) and not is_carried(name)
 
 

@@ -1,9 +1,9 @@
 """The accelerated lane: C forms of the few functions that a profile of small requests names.
 
-`lane` is the module that `build` makes of lane.c (`make accelerated`), or None: where nobody has
-built it, where it was built for another Python or of another lane.c, and where the environment has
-TREEHOUSE_PURE_PYTHON. Each function in it has a Python form, which stands where it is called, goes
-on with whatever the C form declines, and does everything where there is no lane. So what is
+`lane` is the module that `build` makes of lane.c (`make accelerated`), or None: where it has not
+been built, where it was built for another Python or of another lane.c, and where the environment
+has TREEHOUSE_PURE_PYTHON. Each function in it has a Python form, which stands where it is called,
+goes on with whatever the C form declines, and does everything where there is no lane. So what is
 answered and logged never depends on it, only what that costs.
 """
 
@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 NAME = "proxy.accelerated.lane"
-# Of lane.c and of what calls it: raised whenever the two no longer fit those of before.
+# Of lane.c and of the Python that calls it; lane.c has the same number. It is raised with every
+# change after which one of the two no longer fits an older form of the other.
 REVISION = 3
 
 
@@ -49,6 +50,8 @@ class Lane(Protocol):
 
     def text_line(self, moment: str, exchange: object, own_id: str, /) -> str | None: ...
 
+    def json_line(self, moment: str, exchange: object, own_id: str, /) -> str | None: ...
+
     def gatherer(
         self,
         lines: list[str],
@@ -61,7 +64,7 @@ class Lane(Protocol):
 
 
 def load() -> Lane | None:
-    """The lane that was built, if it fits."""
+    """Return the lane that was built; None where there is none of this `REVISION`."""
     try:
         built = cast(Lane, importlib.import_module(NAME))
     except ImportError:

@@ -31,13 +31,13 @@ _SANITIZED = (
 
 
 def target(folder: Path) -> Path:
-    """The file that Python looks for."""
+    """Return the path of the module in a folder, as this Python's import system spells it."""
     return folder / f"lane{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
 def build(folder: Path, *, sanitize: bool = False) -> Path:
-    """Compile into a folder. Raises `RuntimeError` with what is missing, or what the compiler
-    says."""
+    """Compile into a folder that exists, and return the module's path. Raises `RuntimeError` with
+    the name of what is missing, or with the words of the compiler."""
     compiler = shlex.split(os.environ.get("CC") or "cc")
     headers = sysconfig.get_path("include")
     if shutil.which(compiler[0]) is None:
@@ -53,7 +53,7 @@ def build(folder: Path, *, sanitize: bool = False) -> Path:
         *compiler, *(_SANITIZED if sanitize else _HARDENED), f"-I{headers}", str(SOURCE),
         "-o", str(beside),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
     if done.returncode != 0:
         beside.unlink(missing_ok=True)
         raise RuntimeError(f"{shlex.join(command)}: {done.stderr.strip()}")

@@ -4,7 +4,8 @@
 
 #include "slots.h"
 
-/* Spellings of names and the names, of fields that a request's head may vary in. */
+/* The fields that may vary in the heads of a connection: how clients spell their names, and each
+ * name in lower case. */
 enum { MOST_SPELLINGS = 32 };
 static struct {
     PyObject *spelt, *name;

@@ -19,11 +19,17 @@ static int word_of(PyObject *value, Word *word)
     return 1;
 }
 
-/* Whether bytes are printable ASCII, and, within quotes, nothing that has to be escaped. */
-static int is_clear(const char *text, Py_ssize_t size, int quoted)
+/* The word that a bytes object is. */
+static inline Word word_of_bytes(PyObject *bytes)
 {
-    for (Py_ssize_t at = 0; at < size; at++) {
-        unsigned char byte = (unsigned char)text[at];
+    return (Word){PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes)};
+}
+
+/* Whether a word is printable ASCII, and, within quotes, nothing that has to be escaped. */
+static int is_clear(Word word, int quoted)
+{
+    for (Py_ssize_t at = 0; at < word.size; at++) {
+        unsigned char byte = (unsigned char)word.text[at];
         if (byte < 0x20 || byte > 0x7e || (quoted && (byte == '"' || byte == '\\')))
             return 0;
     }
@@ -31,6 +37,16 @@ static int is_clear(const char *text, Py_ssize_t size, int quoted)
 }
 
 enum { DIGITS = 24 };
+
+/* Write a number that is not negative in ASCII, so that it ends before ``end``; where it begins. */
+static inline char *write_digits(char *end, long long number, int base)
+{
+    do {
+        *--end = "0123456789abcdef"[number % base];
+        number /= base;
+    } while (number > 0);
+    return end;
+}
 
 /* A whole number that is not negative, in ASCII, at the end of the buffer. */
 static int number_of(PyObject *value, char buffer[DIGITS], Word *word)
@@ -41,11 +57,7 @@ static int number_of(PyObject *value, char buffer[DIGITS], Word *word)
     long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
     if (overflow || number < 0)
         return 0;
-    char *at = buffer + DIGITS;
-    do {
-        *--at = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
+    char *at = write_digits(buffer + DIGITS, number, 10);
     *word = (Word){at, buffer + DIGITS - at};
     return 1;
 }
@@ -64,11 +76,7 @@ static int duration_of(PyObject *value, char buffer[DIGITS], Word *word)
     *--at = 'm';
     *--at = (char)('0' + tenths % 10);
     *--at = '.';
-    tenths /= 10;
-    do {
-        *--at = (char)('0' + tenths % 10);
-        tenths /= 10;
-    } while (tenths > 0);
+    at = write_digits(at, tenths / 10, 10);
     *word = (Word){at, buffer + DIGITS - at};
     return 1;
 }
@@ -96,22 +104,18 @@ static int next_id(Gatherer *gatherer, char buffer[DIGITS], Word *digits)
     Py_DECREF(number);
     if (overflow || left < 0)
         return 0;
-    char *at = buffer + DIGITS;
-    do {
-        *--at = "0123456789abcdef"[left % 16];
-        left /= 16;
-    } while (left > 0);
+    char *at = write_digits(buffer + DIGITS, left, 16);
     *digits = (Word){at, buffer + DIGITS - at};
     return 1;
 }
 
-/* What all lines tell. Objects are borrowed, and of the types that their names say. */
+/* What all lines tell. Objects are borrowed; `facts_of` has looked at their types. */
 typedef struct {
-    PyObject *connection, *request, *response;
-    PyObject *host, *method, *target; /* bytes */
-    Word moment, asked_method, asked_target, handler, error, backend, status, sent;
-    Word id, more_id; /* one behind the other */
-    int own_id;       /* the request has none */
+    PyObject *connection, *request;
+    PyObject *host; /* bytes */
+    Word moment, method, target, handler, error, backend, status, sent;
+    Word id, more_id; /* the request's id is these two, one behind the other */
+    int own_id;       /* whether it is ours, because the request came without an id */
     char of_status[DIGITS], of_sent[DIGITS], of_id[DIGITS];
 } Facts;
 
@@ -130,20 +134,19 @@ static int facts_of(Facts *facts, PyObject *moment, PyObject *finished, PyObject
         return 0;
     PyObject *connection = facts->connection = get(&exchanges, finished, E_CONNECTION);
     PyObject *request = facts->request = get(&exchanges, finished, E_REQUEST);
-    PyObject *response = facts->response = get(&exchanges, finished, RESPONSE);
+    PyObject *response = get(&exchanges, finished, RESPONSE);
     if (connection == NULL || !Py_IS_TYPE(connection, connections.type) || request == NULL
         || !Py_IS_TYPE(request, requests.type) || response == NULL
         || !Py_IS_TYPE(response, responses.type) || get(&connections, connection, PROXIES) != Py_None
         || get(&requests, request, OF_CONNECTION) != connection)
         return 0;
     facts->host = get(&requests, request, HOST);
-    facts->method = get(&requests, request, METHOD);
-    facts->target = get(&requests, request, TARGET);
+    PyObject *method = get(&requests, request, METHOD), *target = get(&requests, request, TARGET);
     PyObject *id = get(&requests, request, ID);
-    if (!is_bytes(facts->host) || !is_bytes(facts->method) || !is_bytes(facts->target) || !is_bytes(id))
+    if (!is_bytes(facts->host) || !is_bytes(method) || !is_bytes(target) || !is_bytes(id))
         return 0;
-    facts->asked_method = (Word){PyBytes_AS_STRING(facts->method), PyBytes_GET_SIZE(facts->method)};
-    facts->asked_target = (Word){PyBytes_AS_STRING(facts->target), PyBytes_GET_SIZE(facts->target)};
+    facts->method = word_of_bytes(method);
+    facts->target = word_of_bytes(target);
     PyObject *broken = get(&exchanges, finished, E_ERROR);
     if (!word_or_nothing(broken, &facts->error)
         || (facts->error.size == 0 && !word_or_nothing(get(&responses, response, R_ERROR), &facts->error))
@@ -152,14 +155,13 @@ static int facts_of(Facts *facts, PyObject *moment, PyObject *finished, PyObject
         || !word_or_nothing(get(&responses, response, R_BACKEND), &facts->backend)
         || !number_of(get(&responses, response, STATUS), facts->of_status, &facts->status)
         || !number_of(get(&exchanges, finished, SENT), facts->of_sent, &facts->sent)
-        || !is_clear(facts->asked_method.text, facts->asked_method.size, 1)
-        || !is_clear(facts->asked_target.text, facts->asked_target.size, 1))
+        || !is_clear(facts->method, 1) || !is_clear(facts->target, 1))
         return 0;
     facts->more_id = (Word){"", 0};
     facts->own_id = 0;
     if (PyBytes_GET_SIZE(id) > 0) {
-        facts->id = (Word){PyBytes_AS_STRING(id), PyBytes_GET_SIZE(id)};
-        return is_clear(facts->id.text, facts->id.size, 0);
+        facts->id = word_of_bytes(id);
+        return is_clear(facts->id, 0);
     }
     facts->own_id = 1;
     return 1;
@@ -175,7 +177,6 @@ static int take_id(Facts *facts, Gatherer *gatherer)
 }
 
 /* Text of words, all of them ASCII; NULL without an error where it would be absurdly long. */
-
 static PyObject *text_of(const Word *words, Py_ssize_t count)
 {
     Py_ssize_t size = 0;
@@ -223,8 +224,8 @@ static PyObject *text_line_of(PyObject *at, PyObject *finished, PyObject *own_id
         || !take_id(&facts, gatherer))
         return NULL;
     const Word words[] = {
-        facts.moment, {" access ", 8}, parties, {" \"", 2}, facts.asked_method, {" ", 1},
-        facts.asked_target, {"\" ", 2}, facts.status, {" ", 1}, facts.sent, {" ", 1}, taken, {" ", 1},
+        facts.moment, {" access ", 8}, parties, {" \"", 2}, facts.method, {" ", 1},
+        facts.target, {"\" ", 2}, facts.status, {" ", 1}, facts.sent, {" ", 1}, taken, {" ", 1},
         or_dash(facts.handler), {" ", 1}, or_dash(facts.backend), {" ", 1}, facts.id, facts.more_id,
         {" ", 1}, tls, {" ", 1}, or_dash(facts.error), {"\n", 1},
     };
@@ -245,7 +246,7 @@ static int agent_of(PyObject *fields, Word *referrer, Word *agent)
         PyObject *name = PyTuple_GET_ITEM(field, 0), *value = PyTuple_GET_ITEM(field, 1);
         if (!is_bytes(name) || !is_bytes(value))
             return 0;
-        Word said = {PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)};
+        Word said = word_of_bytes(value);
         if (is(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), "user-agent", 10))
             *agent = said;
         else if (is(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), "referer", 7))
@@ -264,7 +265,7 @@ static int add_quoted(Word *words, Py_ssize_t *count, Word word)
     words[(*count)++] = (Word){"\"", 1};
     words[(*count)++] = word;
     words[(*count)++] = (Word){"\"", 1};
-    return is_clear(word.text, word.size, 1);
+    return is_clear(word, 1);
 }
 
 #define ADD(literal) (words[count++] = (Word){literal, COUNT(literal) - 1})
@@ -281,8 +282,7 @@ static PyObject *json_line_of(PyObject *at, PyObject *finished, PyObject *own_id
         || !word_of(get(&connections, facts.connection, PEER), &peer)
         || !word_or_nothing(get(&connections, facts.connection, TLS), &tls)
         || !agent_of(get(&requests, facts.request, FIELDS), &referrer, &agent)
-        || !is_clear(peer.text, peer.size, 1) || !is_clear(facts.id.text, facts.id.size, 1)
-        || !is_clear(PyBytes_AS_STRING(facts.host), PyBytes_GET_SIZE(facts.host), 1))
+        || !is_clear(peer, 1) || !is_clear(facts.id, 1) || !is_clear(word_of_bytes(facts.host), 1))
         return NULL;
     const char *spoken = PyBytes_AS_STRING(version);
     Word protocol;
@@ -305,11 +305,11 @@ static PyObject *json_line_of(PyObject *at, PyObject *finished, PyObject *own_id
     ADD("\",\"log\":\"access\",\"peer\":\"");
     words[count++] = peer;
     ADD("\",\"host\":\"");
-    words[count++] = (Word){PyBytes_AS_STRING(facts.host), PyBytes_GET_SIZE(facts.host)};
+    words[count++] = word_of_bytes(facts.host);
     ADD("\",\"method\":\"");
-    words[count++] = facts.asked_method;
+    words[count++] = facts.method;
     ADD("\",\"target\":\"");
-    words[count++] = facts.asked_target;
+    words[count++] = facts.target;
     ADD("\",\"protocol\":\"");
     words[count++] = protocol;
     ADD("\",\"status\":");
@@ -343,28 +343,29 @@ static PyObject *json_line_of(PyObject *at, PyObject *finished, PyObject *own_id
     return line;
 }
 
-/* text_line(moment, exchange, own_id): a line, or None to decline. */
-static PyObject *text_line(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+typedef PyObject *MadeLine(PyObject *moment, PyObject *finished, PyObject *own_id, Gatherer *gatherer);
+
+/* What both functions below do: a line, or None where ``made`` declines. */
+static PyObject *line_or_none(const char *name, MadeLine *made, PyObject *const *args, Py_ssize_t count)
 {
     if (count != 3 || exchanges.type == NULL || requests.type == NULL) {
-        PyErr_SetString(PyExc_TypeError, "text_line needs three arguments, and `bind` before");
+        PyErr_Format(PyExc_TypeError, "%s needs three arguments, and `bind` before", name);
         return NULL;
     }
-    PyObject *line = text_line_of(args[0], args[1], args[2], NULL);
+    PyObject *line = made(args[0], args[1], args[2], NULL);
     if (line == NULL && !PyErr_Occurred())
         Py_RETURN_NONE;
     return line;
 }
 
+/* text_line(moment, exchange, own_id): a line, or None to decline. */
+static PyObject *text_line(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    return line_or_none("text_line", text_line_of, args, count);
+}
+
 /* json_line(moment, exchange, own_id): a line, or None to decline. */
 static PyObject *json_line(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 3 || exchanges.type == NULL || requests.type == NULL) {
-        PyErr_SetString(PyExc_TypeError, "json_line needs three arguments, and `bind` before");
-        return NULL;
-    }
-    PyObject *line = json_line_of(args[0], args[1], args[2], NULL);
-    if (line == NULL && !PyErr_Occurred())
-        Py_RETURN_NONE;
-    return line;
+    return line_or_none("json_line", json_line_of, args, count);
 }

@@ -70,7 +70,7 @@ static inline PyObject *get(const Slots *slots, PyObject *object, int place)
     return *(PyObject **)((char *)object + slots->at[place]);
 }
 
-/* Put a value into an object that nobody else knows yet; steals the reference. */
+/* Put a value into a new object, which nothing refers to yet; steals the reference. */
 static inline void put(const Slots *slots, PyObject *object, int place, PyObject *value)
 {
     PyObject **slot = (PyObject **)((char *)object + slots->at[place]);

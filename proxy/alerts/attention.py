@@ -38,9 +38,9 @@ _LIMITS = {
 class Situation:
     """All that is looked at. ``reached``: how often each limit was reached in the last minutes;
     ``refused``: why the last reload was refused, and when; ``undelivered``: by channel what keeps
-    alerts from being delivered, and how many wait; ``crashed``: processes that have in the last
-    minutes, and how; ``spans_lost``: of traces, in the last minutes; ``cluster``: how this machine
-    stands among others."""
+    alerts from being delivered, and how many wait; ``crashed``: the processes that crashed in the
+    last minutes, each with how it ended; ``spans_lost``: how many spans of traces were lost in the
+    last minutes; ``cluster``: how this machine stands in its cluster."""
 
     certificates: Sequence[CertificateStatus] = ()
     wanted: Sequence[str] = ()
@@ -159,7 +159,7 @@ def _certificates(situation: Situation, now: float) -> Iterable[Attention]:
                 "step": f"treehouse-proxy why {one['name']}; treehouse-proxy status --cluster",
                 "page": f"certificate/{one['name']}",
             }
-    # Nobody is woken up for a first failure; who looks sees at once that a site is not served.
+    # No alert goes out for a first failure; the page tells at once that a site is not served.
     for one in situation.certificates:
         name = one["name"]
         if one["last_error"] and not (one["served"] or one["on_demand_for"] or name in told):
@@ -205,8 +205,8 @@ def _backends(upstreams: Iterable[UpstreamStatus]) -> Iterable[Attention]:
 
 
 def _failing(rates: Iterable[Rates], known: Mapping[str, UpstreamStatus]) -> Iterable[Attention]:
-    """Yield the backends that answer, and answer badly, beside those that are told of as failing
-    altogether."""
+    """Yield the backends that answer badly, without those that fail altogether: `_backends` tells
+    of these."""
     for one in rates:
         backend = known.get(one["name"])
         if backend is None or backend["healthy"] == "no":

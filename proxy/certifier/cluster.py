@@ -16,7 +16,7 @@ from ..version import VERSION
 
 
 def settings(cluster: Cluster) -> ClusterSettings:
-    """Read what the configuration names."""
+    """Make the settings, from the configuration and the files that it names."""
     faults: list[str] = []
 
     def text(key: str) -> str:

@@ -43,7 +43,7 @@ def run(config: Config, channel: Channel) -> int:
     policies = sandbox.policies(config)
     apis = _api_process(config, wanted, channel, policies.get("dns-provider"))
     confine_hook = _hook_confinement(config, policies.get("hook"))
-    shared = None if config.cluster is None else cluster_settings(config.cluster)
+    shared = None if config.cluster is None else _cluster_settings(config.cluster)
     sandbox.apply(policies["certifier"], config.sandbox)
     outside = Outside(confine_hook, apis)
     try:
@@ -60,8 +60,8 @@ def run(config: Config, channel: Channel) -> int:
     return 0
 
 
-def cluster_settings(cluster: Cluster) -> ClusterSettings:
-    """Only where there is a cluster: it takes what nobody else needs."""
+def _cluster_settings(cluster: Cluster) -> ClusterSettings:
+    """Read the cluster's settings. The modules for it are loaded only where there is a cluster."""
     from .cluster import settings as of_cluster
 
     return of_cluster(cluster)

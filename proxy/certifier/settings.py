@@ -43,8 +43,8 @@ def has_any(config: Config) -> bool:
 
 
 def may_rest(config: Config) -> bool:
-    """Whether no certifier has to run where nobody asks it anything: every site brings its
-    certificates, and no other machine counts on this one."""
+    """Whether the certifier may end while no question waits for it: every site brings its own
+    certificates, and this machine is in no cluster."""
     return config.cluster is None and not has_any(config)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..config.load import ConfigurationFaults, Options, cluster_secret_file, load
-from ..config.model import Config
+from ..config.model import Cluster, Config
 from ..exit_status import FAILED, OK, USAGE
 from .asking import complain
 from .options import PATH, server_options
@@ -88,10 +88,8 @@ def check(config: Path | None, state: Path | None) -> None:
     from ..doctor.probes import cluster as probe
     from ..doctor.rules import cluster as rules
 
-    here = _configured(config, state)
-    if here.cluster is None:
-        complain("the configuration has no cluster", USAGE)
-    found = list(rules.findings(probe.look(settings(here.cluster))))
+    _here, shared = _configured(config, state)
+    found = list(rules.findings(probe.look(settings(shared))))
     for line in findings.lines(found):
         click.echo(line)
     sys.exit(FAILED if any(one.sign == "wrong" for one in found) else OK)
@@ -108,8 +106,8 @@ def join(config: Path | None, state: Path | None) -> None:
     \b
     sudo treehouse-proxy cluster join
     """
-    here = _configured(config, state)
-    with _store(here) as (wanted, store):
+    _here, shared = _configured(config, state)
+    with _store(shared) as (wanted, store):
         found = _present(store)
         does = "orders certificates, as the others do" if wanted.order else "takes certificates"
         runs = "is there" if wanted.node in found else "comes with the next start or reload"
@@ -126,8 +124,8 @@ def leave(config: Path | None, state: Path | None) -> None:
     \b
     sudo treehouse-proxy cluster leave
     """
-    here = _configured(config, state)
-    with _store(here) as (wanted, store):
+    here, shared = _configured(config, state)
+    with _store(shared) as (wanted, store):
         others = {name: orders for name, orders in _present(store).items() if name != wanted.node}
         if others and not any(others.values()):
             click.echo(
@@ -151,8 +149,8 @@ def rekey(config: Path | None, state: Path | None) -> None:
     \b
     sudo treehouse-proxy cluster rekey
     """
-    here = _configured(config, state)
-    with _store(here) as (wanted, store):
+    _here, shared = _configured(config, state)
+    with _store(shared) as (wanted, store):
         done, closed = store.seal_anew()
     click.echo(f"{done} documents of {wanted.name} are sealed with the first secret")
     for key in closed:
@@ -175,8 +173,8 @@ def format_(config: Path | None, state: Path | None) -> None:
     from acme_client.cluster.settings import VERSION
     from acme_client.storage import documents
 
-    here = _configured(config, state)
-    with _store(here) as (wanted, store):
+    _here, shared = _configured(config, state)
+    with _store(shared) as (wanted, store):
         data = store.load(FORMAT).get(FORMAT_FILE, b"")
         newer = documents.newer(data, VERSION)
         if newer is not None:
@@ -199,13 +197,11 @@ def _present(store: EtcdStore) -> dict[str, bool]:
 
 
 @contextlib.contextmanager
-def _store(here: Config) -> Iterator[tuple[ClusterSettings, EtcdStore]]:
-    """Open what the machines share; a fault of it ends the command."""
+def _store(shared: Cluster) -> Iterator[tuple[ClusterSettings, EtcdStore]]:
+    """Open the store that the machines share; a fault of the store ends the command."""
     from ..certifier.cluster import settings
 
-    if here.cluster is None:
-        complain("the configuration has no cluster", USAGE)
-    wanted = settings(here.cluster)
+    wanted = settings(shared)
     if wanted.fault:
         complain(wanted.fault, FAILED)
     try:
@@ -220,8 +216,12 @@ def _store(here: Config) -> Iterator[tuple[ClusterSettings, EtcdStore]]:
         store.close()
 
 
-def _configured(config: Path | None, state: Path | None) -> Config:
+def _configured(config: Path | None, state: Path | None) -> tuple[Config, Cluster]:
+    """Return the configuration and its cluster; one without a cluster ends the command."""
     try:
-        return load(Options(config=config, state=state), now_uid=os.geteuid())
+        here = load(Options(config=config, state=state), now_uid=os.geteuid())
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
+    if here.cluster is None:
+        complain("the configuration has no cluster", USAGE)
+    return here, here.cluster

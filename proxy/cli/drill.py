@@ -56,7 +56,7 @@ class CannotDrill(Exception):
 
 
 class CannotRead(CannotDrill):
-    """Raised where the state directory is not for whoever asks."""
+    """Raised where this user may not read the state directory."""
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
             slips |= found  # and once more without them
             continue
         notices = [*draft.notices, *slips.values(), *parsed.notices]
-        notices += _nothing(parsed)
+        notices += _without_sites(parsed)
         identity, reader = _identity(parsed, now_uid, faults, notices)
         state = _state(parsed, now_uid, draft.base, faults)
         if state is not None:
@@ -104,8 +104,9 @@ def _with_descriptors(config: Config, parsed: Parsed) -> Config:
     return replace(config, notices=(*config.notices, notice))
 
 
-def _nothing(parsed: Parsed) -> Iterator[Fault]:
-    """As a package is installed: the server runs, waits for sites, and is not to seem to serve."""
+def _without_sites(parsed: Parsed) -> Iterator[Fault]:
+    """Yield a notice where the configuration includes files for sites and none has a site, as just
+    after a package has been installed: the server runs, and serves nothing yet."""
     given = parsed.document.given
     if parsed.sites or "sites" in parsed.broken or given & {"sites_dir", "providers"}:
         return

@@ -58,11 +58,11 @@ def _fields(value: Any) -> JsonObject:
     return {name: _plain(getattr(value, name)) for name in names}
 
 
-# The fields of each dataclass; there are as many as messages and what they are made of.
+# The names of each dataclass's fields. It grows to the number of messages and of their parts.
 _NAMES: dict[type, tuple[str, ...]] = {}
 
 
-# What is itself in JSON. The fields of a TypedDict are, too.
+# Types whose values JSON takes as they are. A TypedDict is a dict, and has no other values in it.
 _AS_IT_IS = frozenset({str, int, float, bool, type(None), dict})
 
 

@@ -147,7 +147,7 @@ class ConnectionCounters:
             self._places[address] = place
             self._words[place] = tag << _COUNT_BITS
         self._words[place] += 1
-        # Where all addresses together have no more, this one has not either.
+        # Where all addresses together have at most so many, this address has no more either.
         if self.total(CONNECTIONS) <= most or self._of(*(hashed or self._hashed(address))) <= most:
             return True
         self.release_for(address)

@@ -67,8 +67,9 @@ class _Held:
 
 
 class _Gzip(_Held):
-    """Made when it is fed first. Its tables are written whole when it is made, 350 KiB; between the
-    head of an answer and its body those of other answers would push them out of the cache."""
+    """The compressor is made by the first `feed`. To make it is to write all its tables, 350 KiB;
+    between the head of an answer and its body the tables of other answers would push them out of
+    the processor's cache."""
 
     def __init__(self, level: int, holds: int) -> None:
         super().__init__(holds)

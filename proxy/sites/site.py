@@ -68,9 +68,9 @@ class SiteTable:
     at each of thousands of sites copies the memory in which they lie, because Python counts its
     references there. So what a worker has to know of all sites is found out here.
 
-    ``on_demand`` maps hosts that came on demand to the first name of their site; whoever knows of
-    such hosts changes it. ``particular`` are the sites with anything that handshakes, logs or
-    logins go by; ``ruled`` has a site for each of the different rules, ``actions`` are the
+    ``on_demand`` maps hosts that came on demand to the first name of their site;
+    `OnDemandCertificates` changes it. ``particular`` are the sites with anything that handshakes,
+    logs or logins go by; ``ruled`` has a site for each of the different rules, ``actions`` are the
     different ones of all routes; ``reading`` are the sites whose routers need files.
     ``labels``: what sites are told under in metrics, by first name, where it is not their names."""
 

@@ -40,7 +40,7 @@ class CertifierRequests:
 
     @property
     def waiting(self) -> bool:
-        """Whether anybody waits for an answer."""
+        """Whether a question waits for its answer."""
         return bool(self._open or self._held)
 
     def ask(self, verb: str, value: object, reply: Reply) -> None:

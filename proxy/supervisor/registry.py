@@ -179,7 +179,8 @@ class Registry:
                 self.forget(name)
 
     def certifier_ended(self, *, rests: bool = False) -> None:
-        """Its challenges ended with it. ``rests``: what it has reported is still so."""
+        """Drop the challenges of a certifier that has ended. ``rests``: it had nothing to do, and
+        what it has reported still holds."""
         self._reported.clear()
         self._complete = self._complete and rests
         for key in list(self._challenges):
@@ -352,6 +353,7 @@ class Registry:
                 before, one.bundle = one.bundle, bundle
                 self._release(before)
             names = [one.facts.name for one in several]
+            # mypy infers no type of a lambda with a default.
             self._deliveries.to_all(lambda ticket, names=names: self._composed(names, ticket))  # type: ignore[misc]
 
     def forget(self, name: str) -> None:

@@ -182,7 +182,7 @@ class Spawner:
             self.end_certifier()
 
     def wake_certifier(self) -> None:
-        """Start the certifier that rests, because somebody asks it something."""
+        """Start the certifier that rests, because a question for it has come."""
         if self.certifier_rests and not self._lifecycle.stopping:
             self._rests_for = None
             self.start_certifier()

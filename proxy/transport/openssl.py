@@ -58,7 +58,7 @@ def _found() -> _Functions | None:
     """The functions, if they and our picture of the objects are as they should be."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
-    inner: Any = tls._sslobj  # type: ignore[attr-defined] # what this is about
+    inner: Any = tls._sslobj  # type: ignore[attr-defined] # not in typeshed
     sizes = type(inner).__basicsize__ >= _AT_CONTEXT + _POINTER and (
         ssl.SSLContext.__basicsize__ >= _HEAD + _POINTER
     )
@@ -95,7 +95,7 @@ def inner(sock: ssl.SSLSocket | TlsSocket) -> Any:
     """
     if isinstance(sock, TlsSocket):
         return sock.inner
-    return sock._sslobj  # type: ignore[attr-defined] # see above
+    return sock._sslobj  # type: ignore[attr-defined] # not in typeshed
 
 
 def is_refusal(error: ssl.SSLError) -> bool:

@@ -1,4 +1,4 @@
-"""An accepted connection over TLS, made without what `ssl.SSLSocket` does for everybody.
+"""An accepted connection over TLS, made without the work that `ssl.SSLSocket` does to make one.
 
 An `ssl.SSLSocket` is born from another socket: the descriptor changes hands, the kernel is asked
 for the type, the peer and the address once more, two enums are looked up by value, and a
@@ -7,7 +7,7 @@ connection. Here the object that was accepted is the object that speaks TLS.
 
 It has the methods that `tls_stream` and `worker.tls_accept` call, and never reads or writes by
 itself: ``inner``, the object of the `ssl` module's C part, does (see `openssl`). What comes
-before TLS is never taken for what came through it (CVE-2023-40217): nobody calls `recv` here but
+before TLS is never taken for what came through it (CVE-2023-40217): `recv` is called here only
 to peek.
 """
 
@@ -38,7 +38,7 @@ class TlsSocket(socket.socket):
 
     def begin(self, context: ssl.SSLContext) -> None:
         """Speak TLS by this context; the handshake is to follow. Raises `ssl.SSLError`."""
-        self.inner = context._wrap_socket(  # type: ignore[attr-defined] # as SSLSocket does
+        self.inner = context._wrap_socket(  # type: ignore[attr-defined] # not in typeshed
             self, True, owner=self
         )
 

@@ -12,6 +12,8 @@ import asyncio
 import socket
 import ssl
 
+from acme_client.x509.pem import elements
+
 from ..transport.clock import Clock
 from ..transport.stream import StreamBroken
 from ..transport.tls_stream import TlsStream
@@ -76,19 +78,12 @@ class SelfProbe:
 
 def serial_of(certificate: bytes) -> int:
     """Return the serial number of a certificate in DER (RFC 5280 §4.1). OpenSSL has read the same
-    bytes, and cryptography, which would read them as well, is two megabytes of every worker."""
-    _, at, _ = _element(certificate, 0)  # Certificate
-    _, at, _ = _element(certificate, at)  # TBSCertificate
-    tag, begin, end = _element(certificate, at)
+    bytes. cryptography would read them as well, and running its library takes two megabytes of
+    every worker."""
+    _, inside = next(elements(certificate))
+    _, to_be_signed = next(elements(inside))
+    fields = elements(to_be_signed)
+    tag, content = next(fields)
     if tag == _VERSION:
-        tag, begin, end = _element(certificate, end)
-    return int.from_bytes(certificate[begin:end], "big", signed=True)
-
-
-def _element(der: bytes, at: int) -> tuple[int, int, int]:
-    """Return an element's tag, and where its content begins and ends."""
-    tag, length, begin = der[at], der[at + 1], at + 2
-    if length & 0x80:  # the long form: how many bytes the length has
-        begin += length & 0x7F
-        length = int.from_bytes(der[at + 2 : begin], "big")
-    return tag, begin, begin + length
+        tag, content = next(fields)
+    return int.from_bytes(content, "big", signed=True)

@@ -10,38 +10,26 @@ from __future__ import annotations
 
 import functools
 import itertools
-import logging
 import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from acme_client.agent.pace import BATCH
-from acme_client.certificates import ranks, recovery
+from acme_client.certificates import ranks
 from acme_client.drill.life import ORDER_TAKES, Life
 from acme_client.drill.memory_store import MemoryStore
 from acme_client.drill.simulated_ca import DAY, DIRECTORY, HOUR, START
 from acme_client.link import Authority, CertificateSpec
-from acme_client.x509 import loadable, verify
-from support.simulation.cheap_ca import CheapCa, cheap_read
+from support.simulation.cheap_ca import CheapCa
+from support.simulation.cheap_ca import cheap as cheap  # in force for each test
 from support.simulation.cluster import Cluster
 from support.simulation.schedules import most
 
 Names = list[tuple[str, ...]]
-
-
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(verify, "read", cheap_read)
-    monkeypatch.setattr(recovery, "read", cheap_read)
-    monkeypatch.setattr(loadable, "fault", lambda _pair: None)
-    logging.disable()
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def sites(count: int) -> Names:
@@ -249,7 +237,7 @@ def test_machines_that_die_and_join_and_restart_take_each_others_turn() -> None:
         cluster.at(START + hour * HOUR, kill)
     gone = cluster.lives[0]
     cluster.at(START + 8 * DAY, lambda: cluster.remove(gone))
-    cluster.at(START + 12 * DAY, lambda: cluster.add("web-new", names) and None)
+    cluster.at(START + 12 * DAY, lambda: cluster.add("web-new", names))
     cluster.run(START + days * DAY)
     demand_peace(cluster)
     orders, questions = one_machine(names, lifetime, days)

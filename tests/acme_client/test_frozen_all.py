@@ -3,6 +3,7 @@ one might that is not there yet, who will want it back."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import selectors
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from acme_client.certificates.peers import Member
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import CertificateRepository
 from acme_client.challenges.dns01_solver import DnsRecords
 from acme_client.challenges.worker_solver import Challenges
+from acme_client.cluster import recollection
+from acme_client.cluster.settings import ClusterSettings
 from acme_client.errors import IssuanceError
 from acme_client.issuers import account_files
 from acme_client.link import Dns
@@ -36,6 +40,7 @@ FROZEN = Path(__file__).parent / "frozen"
 FROZEN_AT = 1795553512.0
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 ACCOUNT = "accounts/ca.example"
+CLUSTER = ClusterSettings("shop", "web-1", endpoints=(), secret="")
 
 
 @pytest.fixture
@@ -64,6 +69,7 @@ def tidy_up(state: Path) -> None:
     names.write(Changes(remembered.names, {}))
     account_files.keep_document(store, ACCOUNT, LETSENCRYPT, "https://ca.example/acct/8", None)
     account_files.remember_key(store, ACCOUNT, "another")
+    recollection.remember(store, CLUSTER, {"web-2": Member()}, {})
     told = alerting.Alerting(Processes(selectors.DefaultSelector()), Timers(), list, lambda: 0.0)
     told._recall(state)
     told._keep()
@@ -133,6 +139,14 @@ def test_who_has_been_told_of_what(state: Path) -> None:
     assert notice.key == ("renewal_failing", "a.example")
 
 
+def test_who_orders_in_a_cluster(state: Path) -> None:
+    store, wishes = DirectoryStore(state), {"a.example": "wish"}
+    known = {"web-1": Member(wishes=wishes), "web-2": Member(wishes=wishes)}
+    assert recollection.recall(store, CLUSTER, wishes) == known
+    other = dataclasses.replace(CLUSTER, name="another")
+    assert recollection.recall(store, other, wishes) == {}
+
+
 def test_what_a_newer_version_has_written_is_still_there_when_it_comes_back(state: Path) -> None:
     """In its place if nothing of ours has to stand there, else beside it."""
     newer = {}
@@ -142,7 +156,7 @@ def test_what_a_newer_version_has_written_is_still_there_when_it_comes_back(stat
     for folder in ("challenges", "dns-records"):
         (path,) = (state / folder).iterdir()
         newer[path] = documents.write({"of": "the future", "path": str(path)}, 2)
-    assert len(newer) == 12
+    assert len(newer) == 13
     for path, data in newer.items():
         path.write_bytes(data)
     tidy_up(state)

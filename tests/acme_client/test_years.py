@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import os
 import random
 import shutil
@@ -26,7 +25,6 @@ from hypothesis import settings as hypothesis_settings
 from acme_client.agent.agent import Agent
 from acme_client.agent.executors import Executors
 from acme_client.agent.pace import BATCH
-from acme_client.certificates import recovery
 from acme_client.certificates.lifecycle import State
 from acme_client.certificates.repository import CertificateRepository
 from acme_client.drill.life import STEPS, Life, MakeStore, Visitors
@@ -46,10 +44,10 @@ from acme_client.rate_limits.published import LETSENCRYPT
 from acme_client.storage.atomic import Disk
 from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.store import Store
-from acme_client.x509 import loadable, verify
 from acme_client.x509.verify import CertificateAndKey
 from support.simulation import found_schedules as found
-from support.simulation.cheap_ca import CheapCa, cheap_read
+from support.simulation.cheap_ca import CheapCa
+from support.simulation.cheap_ca import cheap as cheap  # in force for each test
 from support.simulation.schedules import Drawn, Loaded, Schedule, drawn, random_schedule, sites
 from support.simulation.simulation_checks import busiest, judge, quiet_hours
 
@@ -57,17 +55,6 @@ SHORT = {90: 0.4, 45: 0.25, 6: 0.1}
 CERTIFICATES = int(os.environ.get("YEARS_CERTIFICATES", "20"))
 # By lifetime in days; in the suite, a few renewals of each.
 YEARS = {days: float(os.environ.get("YEARS", years)) for days, years in SHORT.items()}
-
-
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """And quiet: nobody reads the log of a thousand years."""
-    monkeypatch.setattr(verify, "read", cheap_read)
-    monkeypatch.setattr(recovery, "read", cheap_read)
-    monkeypatch.setattr(loadable, "fault", lambda _pair: None)
-    logging.disable()
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def in_memory(now: Callable[[], float], crash: Callable[[], bool]) -> Store:

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import ssl
-import time
 from pathlib import Path
 
 import pytest
@@ -179,11 +178,12 @@ def test_the_ca_asks_any_worker_and_gets_exactly_the_key_authorization(
     validation never comes leaves the token open to be asked for."""
     with Pebble(ports[0], ports[1], dns={"slow.example": "127.0.0.9"}) as ca:
         path = config(folder, ports, ca, f"  - {{names: [slow.example], root: {root}}}\n")
-        # Pebble finds nobody at 127.0.0.9 and retries; meanwhile the token lies on disk.
-        with socket.create_server(("127.0.0.9", ports[0])), Server(
+        with socket.create_server(("127.0.0.9", ports[0])) as silent, Server(
             ["--config", str(path)], folder
         ) as server:  # fmt: skip
-            token = _await_token(folder / "state" / "challenges", server)
+            # The CA asks, so all workers have the challenge. It waits for an answer meanwhile.
+            asked = _await_visitor(silent, server)
+            (token,) = (folder / "state" / "challenges").glob("[!.]*")
             target = f"/.well-known/acme-challenge/{token.name}"
             for _ in range(20):  # any worker
                 answer = http(ports[0]).asks(target, "slow.example")
@@ -196,16 +196,16 @@ def test_the_ca_asks_any_worker_and_gets_exactly_the_key_authorization(
             server.signal(signal.SIGTERM)
             server.signal(signal.SIGTERM)
             server.ended()
+            asked.close()
 
 
-def _await_token(folder: Path, server: Server) -> Path:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        found = [path for path in folder.glob("*") if not path.name.startswith(".")]
-        if found:
-            return found[0]
-        time.sleep(0.02)  # a file of another process has no event that a test could await here
-    raise AssertionError(server.text())
+def _await_visitor(listener: socket.socket, server: Server) -> socket.socket:
+    """The first connection to ``listener``."""
+    listener.settimeout(30)
+    try:
+        return listener.accept()[0]
+    except TimeoutError:
+        raise AssertionError(server.text()) from None
 
 
 def test_meta_is_json_that_a_person_can_read(

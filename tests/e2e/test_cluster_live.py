@@ -89,12 +89,13 @@ def test_nobody_meets_an_expired_certificate() -> None:
                 cluster.led_to(cluster.nodes[(deaths + 1) % 3])
                 visitors.living.discard(node.name)
                 node.kill()
-                time.sleep(EVERY / 2)  # what happens meanwhile is what is looked at
+                # Time itself is awaited: visitors look at the machines that are left.
+                time.sleep(EVERY / 2)
                 node.start()
                 node.await_served(within=60)
                 visitors.living.add(node.name)
                 cluster.etcd.kill(deaths % 3)
-                time.sleep(EVERY / 2)
+                time.sleep(EVERY / 2)  # and here, while a member of etcd is gone
                 cluster.etcd.start_all()
                 deaths += 1
         orders = len(cluster.ca.log().split("Added order")) - 1

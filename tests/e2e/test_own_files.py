@@ -236,7 +236,7 @@ def test_where_every_site_brings_its_certificate_the_certifier_rests(files: File
             deadline = time.monotonic() + 20
             while certifiers() or server.text().count("the certifier has nothing to do") < times:
                 assert time.monotonic() < deadline, server.text()
-                time.sleep(0.02)
+                time.sleep(0.02)  # the end of the server's child has no event here
 
         await_rest(1)
         assert files.is_served()

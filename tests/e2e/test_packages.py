@@ -145,13 +145,14 @@ def test_the_packages_carry_what_the_tests_ran_with() -> None:
     assert {name: found for name, found in pins.items() if len(found) > 1} == {}
 
 
-# The maintainer scripts in a root of their own: what they call are notes of what was called.
+# The maintainer scripts in a root of their own, where the programs that they call only take notes.
 
 _NOTED = ["adduser", "deluser", "deb-systemd-helper", "deb-systemd-invoke", "systemctl", "getent"]
 
 
 class FakeRoot:
-    """Paths of the scripts are moved into it, and of the programs that they call only the names count."""
+    """A folder that maintainer scripts take for /. In place of the programs that they call there are
+    scripts, which only note how they were called."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -170,7 +171,7 @@ class FakeRoot:
             self.program(f"bin/{name}", "")
         self.program("usr/lib/treehouse-proxy/bin/python", "")
         self.program("usr/lib/treehouse-proxy/bin/treehouse-proxy", "")
-        # Nobody has another user here; who may own folders matters in the trials.
+        # `install` would need the user treehouse; who owns the folders is asked in the trials.
         self.program("bin/install", 'for last; do :; done; mkdir -p "$last"')
 
     def program(self, path: str, body: str) -> None:
@@ -179,11 +180,11 @@ class FakeRoot:
         made.chmod(0o755)
 
     def boot(self) -> None:
-        """systemd runs."""
+        """Let the scripts believe that systemd runs."""
         (self.folder / "run/systemd/system").mkdir(parents=True)
 
     def runs(self, script: str, *arguments: str) -> str:
-        """What it calls, and what it says."""
+        """Run a script; return the calls that it made, and what it said on standard error."""
         text = (REPOSITORY / "packaging/debian" / script).read_text()
         text = re.sub(r"([ =])/(usr/lib|etc|var|run)/", rf"\1{self.folder}/\2/", text)
         copy = self.folder / script

@@ -67,6 +67,25 @@ def test_a_release_is_a_clean_tagged_commit_with_an_entry(checkout: Checkout) ->
         checkout.git("tag", "-d", "v9.8.7")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a checkout to another user")
+def test_a_checkout_of_another_user_is_cloned(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.git("tag", "v9.8.7")
+    owned = [checkout.folder, checkout.folder / ".git"]
+    clone = "import sys; sys.path[:0] = ['packaging']; import pathlib, release; release.clone_of('v9.8.7', pathlib.Path(sys.argv[1]))"  # fmt: skip
+    # No settings of this machine that would allow it anyway.
+    alone = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
+    try:
+        for path in owned:
+            os.chown(path, 65534, 65534)
+        done = checkout.runs(sys.executable, "-c", clone, str(tmp_path / "clone"), **alone)
+    finally:
+        for path in owned:
+            os.chown(path, 0, 0)
+        checkout.git("tag", "-d", "v9.8.7")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "clone/CHANGELOG.md").exists()
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A small file system of an image."""

@@ -379,18 +379,22 @@ def until_nothing_drains(server: Server, state: Path) -> None:
 
 def grown(before: list[Weight], after: list[Weight]) -> list[str]:
     """Who takes more than may be, in words; who was not there before is measured by its likes."""
-    most: dict[str, Weight] = {}
+    private: dict[str, int] = {}
+    descriptors: dict[str, int] = {}
     for one in before:
         role = one.title.partition(" ")[0]
-        if role not in most or one.private > most[role].private:
-            most[role] = one
+        private[role] = max(one.private, private.get(role, 0))
+        descriptors[role] = max(one.descriptors, descriptors.get(role, 0))
     found = []
     for one in after:
-        was = most.get(one.title.partition(" ")[0])
-        if was is not None and one.private > was.private + GROWTH:
-            found.append(f"{one.title}: {was.private} KiB became {one.private} KiB")
-        if was is not None and one.descriptors > was.descriptors + MORE_DESCRIPTORS:
-            found.append(f"{one.title}: {was.descriptors} became {one.descriptors} descriptors")
+        role = one.title.partition(" ")[0]
+        if role not in private:
+            continue
+        if one.private > private[role] + GROWTH:
+            found.append(f"{one.title}: {private[role]} KiB became {one.private} KiB")
+        if one.descriptors > descriptors[role] + MORE_DESCRIPTORS:
+            was = descriptors[role]
+            found.append(f"{one.title}: {was} became {one.descriptors} descriptors")
     return found
 
 

@@ -21,7 +21,8 @@ from proxy.protocol.h1.fast_parser import AcceleratedParser, FastParser
 
 @functools.cache
 def lane() -> Lane:
-    """Raises `RuntimeError` where it cannot be built. TREEHOUSE_LANE names one that was."""
+    """Return the lane, bound; TREEHOUSE_LANE may name one that has been built, for example with
+    ``--sanitize``. Raises `RuntimeError` where it cannot be built."""
     made = os.environ.get("TREEHOUSE_LANE")
     if made is None:
         folder = tempfile.mkdtemp(prefix="th-lane-")
@@ -41,6 +42,7 @@ def lane() -> Lane:
 
 
 def bound(built: Lane, limits: Limits) -> AcceleratedParser:
+    """Return a parser that uses a lane; to make one binds the lane to the class of templates."""
     return AcceleratedParser(limits, built)
 
 

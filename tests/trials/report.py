@@ -13,7 +13,8 @@ _BEGIN, _END = "<!-- trials: begin -->\n", "<!-- trials: end -->\n"
 
 @dataclass
 class Row:
-    """Of one release. Times are in seconds; what is False or empty has not been tried."""
+    """What the trials found on one release of Debian. Times are in seconds; what is False, 0 or empty has
+    not been tried."""
 
     debian: int
     systemd: str

@@ -40,7 +40,8 @@ SITE = """sites:
 BIG = b"0123456789abcdef" * (1 << 20)  # 16 MiB: more than sockets hold
 NONE = {"sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"}}
 ONE = {"capability": "CAP_NET_BIND_SERVICE"}
-# Who takes an orphan is the first process; `sleep` there is Python's.
+# Leaves a process behind whose parent has ended, for the first process of the container to reap. The
+# image has no `sleep` but Python's.
 _ORPHAN = "import os, time; os.fork() or os.fork() or time.sleep(0.3)"
 
 pytestmark = [pytest.mark.skipif(not IMAGE.is_dir(), reason="make test-image")]
@@ -74,7 +75,7 @@ def bundle(archive: Path, folder: Path) -> Path:
 
 
 class Container:
-    """One that runs, by runc, in namespaces of its own."""
+    """A container of the image that runc runs, in namespaces of its own."""
 
     def __init__(self, bundle: Path, folder: Path, name: str, **given: Any) -> None:
         self.name, self.folder = name, folder / name
@@ -320,8 +321,8 @@ def test_podman_loads_and_runs_it(archive: Path, folder: Path, podman: Podman) -
         deadline = time.monotonic() + WITHIN
         while not _is_well(podman, name):
             assert time.monotonic() < deadline, podman.do("inspect", name)
-            time.sleep(0.1)
-        # Who is asked is the server that runs: its ports are not bound once more.
+            time.sleep(0.1)  # another program's state
+        # The command asks the server that runs, and does not start another one.
         status = ("/usr/bin/treehouse-proxy", "status", "--state", "/var/lib/treehouse-proxy")
         assert "listening on" in podman.do("exec", name, *status)
         podman.do("stop", "-t", "30", name)

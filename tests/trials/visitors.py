@@ -93,7 +93,7 @@ class Load:
         while any(count < before[name] + _AT_LEAST for name, count in self.done.items()):
             assert self.failures == []
             assert time.monotonic() < deadline, (before, self.done)
-            time.sleep(0.05)  # threads that ask have no event for "so many"
+            time.sleep(0.05)  # the threads count their requests, and set no event for it
 
     def _page(self, talk: Talk) -> bool:
         return self._ask(talk, "/", PAGE)

@@ -83,6 +83,7 @@ class EtcdApi:
         self._first = 0  # the member that answered last
         self._lock = threading.Lock()
         self._idle: dict[str, list[http.client.HTTPConnection]] = {}
+        self._closed = False
         self.answered_at = 0.0  # by `time.monotonic`; 0: never
         self.fault = ""  # why there was no answer last time; empty: there was one
 
@@ -109,8 +110,9 @@ class EtcdApi:
             return self._at(endpoint, path, body)
 
     def close(self) -> None:
-        """Close connections that are not in use."""
+        """Close the connections: those in use when their calls have been answered."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, {}
         for connections in idle.values():
             for connection in connections:
@@ -196,7 +198,11 @@ class EtcdApi:
                 raise
             raise _unreachable(endpoint, error) from None
         with self._lock:
-            self._idle.setdefault(endpoint, []).append(connection)
+            keeps = not self._closed
+            if keeps:
+                self._idle.setdefault(endpoint, []).append(connection)
+        if not keeps:
+            connection.close()
         if answer is None:
             raise _error(data, status)
         return answer

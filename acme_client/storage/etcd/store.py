@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import secrets
 import threading
@@ -101,20 +102,21 @@ class EtcdStore:
     def load_all(self, folder: str) -> Iterator[tuple[str, dict[str, bytes] | Unreadable]]:
         """Yield all folders in this one: name, files. What cannot be opened is yielded in the place
         of the files. No more than a page of them is in memory."""
-        start = f"{self.prefix}{folder}/"
-        present, one = "", Folder({}, {})
         # The keys of a folder come one after the other: they begin alike, up to a slash.
+        for name, several in itertools.groupby(self._keys_within(folder), lambda one: one[0]):
+            seen = Folder({}, {})
+            for _name, last, value, revision in several:
+                seen.values[last], seen.revisions[last] = value, revision
+            yield name, self._files_or_fault(f"{folder}/{name}", seen)
+
+    def _keys_within(self, folder: str) -> Iterator[tuple[str, str, bytes, int]]:
+        """Yield the keys of the folders in this one: the folder's name, the key's last part, value,
+        revision."""
+        start = f"{self.prefix}{folder}/"
         for key, value, revision in self._range(start):
             name, slash, last = key.removeprefix(start).partition("/")
-            if not slash or "/" in last:
-                continue
-            if name != present:
-                if present:
-                    yield present, self._files_or_fault(f"{folder}/{present}", one)
-                present, one = name, Folder({}, {})
-            one.values[last], one.revisions[last] = value, revision
-        if present:
-            yield present, self._files_or_fault(f"{folder}/{present}", one)
+            if slash and "/" not in last:
+                yield name, last, value, revision
 
     def load_alone(self, folder: str) -> tuple[dict[str, bytes | Unreadable], int]:
         """Return the files of a folder that were stored alone, each for itself, and the revision of
@@ -201,13 +203,10 @@ class EtcdStore:
 
     def lock(self, folder: str, lease: float) -> Lock | None:
         held = self._session()
-        key = f"{self.prefix}{_LOCK}{folder}"
+        key = self._lock_key(folder)
         ours = secrets.token_hex(8)
-        free = {"key": encoded(key), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}
-        put = {"key": encoded(key), "value": encoded(ours), "lease": str(held.name)}
-        answer = self._transaction(
-            [free], [{"request_put": put}], [{"request_range": {"key": encoded(key)}}]
-        )
+        put = _writing(key, ours.encode(), lease=str(held.name))
+        answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
         if answer.get("succeeded"):
             return _EtcdLock(self, key, number(answer["header"].get("revision")), held)
         # A call that was made twice, because its first answer was lost, finds its own lock.
@@ -216,9 +215,13 @@ class EtcdStore:
                 return _EtcdLock(self, key, number(found.get("create_revision")), held)
         return None
 
+    def _lock_key(self, folder: str) -> str:
+        return f"{self.prefix}{_LOCK}{folder}"
+
     def seal_anew(self) -> tuple[int, Names]:
         """Seal everything with the first secret; returns how many documents were, and the keys of
-        those that cannot be opened. What somebody else writes meanwhile stays. Raises OSError."""
+        those that cannot be opened. What another machine writes meanwhile stays. Raises
+        OSError."""
         done, closed = 0, []
         for key, value, revision in self._range(self.prefix):
             rest = key.removeprefix(self.prefix)
@@ -231,14 +234,9 @@ class EtcdStore:
                 closed.append(key)
                 continue
             # The lease stays what it is.
-            put = {"key": encoded(key), "value": encoded(sealed), "ignore_lease": True}
-            same = {
-                "key": encoded(key),
-                "target": "MOD",
-                "result": "EQUAL",
-                "mod_revision": str(revision),
-            }
-            done += bool(self._transaction([same], [{"request_put": put}]).get("succeeded"))
+            put = _writing(key, sealed, ignore_lease=True)
+            answer = self._transaction([_changed_at(key, revision)], [put])
+            done += bool(answer.get("succeeded"))
         return done, closed
 
     def session(self) -> str:
@@ -251,9 +249,7 @@ class EtcdStore:
     def is_over(self, mark: str) -> bool:
         if self.is_ours(mark):
             return False
-        key = f"{self.prefix}{_SESSION}{mark}"
-        answer = self.api.call("/v3/kv/range", {"key": encoded(key), "count_only": True})
-        return number(answer.get("count")) == 0
+        return not self._exists(f"{self.prefix}{_SESSION}{mark}")
 
     def _session(self) -> Lease:
         with self._beginning:
@@ -281,7 +277,7 @@ class EtcdStore:
             watches, self._watches = self._watches, []
         for watch in watches:
             watch.close()
-        if lease is not None and not self.api.fault:  # else nobody would hear it
+        if lease is not None and not self.api.fault:  # else the engine would not hear it
             with contextlib.suppress(OSError):  # it ends by itself
                 lease.end()
         self.api.close()
@@ -290,6 +286,10 @@ class EtcdStore:
 
     def _key(self, folder: str, last: str) -> str:
         return f"{self.prefix}{folder}/{last}"
+
+    def _exists(self, key: str) -> bool:
+        answer = self.api.call("/v3/kv/range", {"key": encoded(key), "count_only": True})
+        return number(answer.get("count")) > 0
 
     def _range(
         self, start: str, *, keys_only: bool = False, at: Numbers | None = None
@@ -335,12 +335,7 @@ class EtcdStore:
                 "mod_revision": str(latest + 1),
             },
             *(
-                {
-                    "key": encoded(self._key(folder, last)),
-                    "target": "MOD",
-                    "result": "EQUAL",
-                    "mod_revision": str(revision),
-                }
+                _changed_at(self._key(folder, last), revision)
                 for last, revision in seen.revisions.items()
             ),
         ]
@@ -369,7 +364,7 @@ class EtcdStore:
         sealed = self._seals.seal(key, folder, data)
         if into is not None:
             into.values[last] = sealed
-        return {"request_put": {"key": encoded(key), "value": encoded(sealed), "lease": str(lease)}}
+        return _writing(key, sealed, lease=str(lease))
 
     def _opened(self, folder: str, last: str, sealed: bytes) -> bytes:
         key = self._key(folder, last)
@@ -456,8 +451,31 @@ def _fence(by: object) -> Operations:
     """The condition that a lock is its holder's still."""
     if not isinstance(by, _EtcdLock):
         return []
-    key, token = encoded(by.key), str(by.token)
-    return [{"key": key, "target": "CREATE", "result": "EQUAL", "create_revision": token}]
+    return [_created_at(by.key, by.token)]
+
+
+def _created_at(key: str, revision: int) -> Operation:
+    """The condition that a key was created at this revision; 0: that there is no such key."""
+    return {
+        "key": encoded(key),
+        "target": "CREATE",
+        "result": "EQUAL",
+        "create_revision": str(revision),
+    }
+
+
+def _changed_at(key: str, revision: int) -> Operation:
+    """The condition that a key was written last at this revision."""
+    return {"key": encoded(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
+
+
+def _reading(key: str) -> Operation:
+    return {"request_range": {"key": encoded(key)}}
+
+
+def _writing(key: str, value: bytes, **options: object) -> Operation:
+    """Write a key; ``options`` are further fields of etcd's PutRequest, such as ``lease``."""
+    return {"request_put": {"key": encoded(key), "value": encoded(value), **options}}
 
 
 def _removal(key: str) -> Operation:

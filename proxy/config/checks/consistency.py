@@ -26,7 +26,7 @@ from ..schema.inherit import innermost
 from ..schema.parse import Parsed
 from ..schema.rules import Rules
 from ..schema.site import Serving
-from ..syntax.addresses import spell_address
+from ..syntax.addresses import is_loopback, spell_address
 from ..syntax.faults import Fault, Origins, Path, shown
 from ..syntax.names import has_underscore, is_wildcard, publicly_certifiable
 from ..syntax.patterns import same_requests
@@ -160,7 +160,7 @@ def _listeners(parsed: Parsed) -> Iterator[Fault]:
 
 def _admin(parsed: Parsed, admin: Admin) -> Iterator[Fault]:
     listen, login = admin.listen, admin.given & {"basic_auth", "forward_auth", "client_auth"}
-    if not login and not _is_loopback(listen.host):
+    if not login and not is_loopback(listen.host):
         yield parsed.origins.fault(
             ("admin", "listen"),
             "the admin page would be open to every network",
@@ -186,13 +186,6 @@ def _admin(parsed: Parsed, admin: Admin) -> Iterator[Fault]:
                 f"{shown(name)} is a site's name as well, at {where}",
                 "give the admin page a name of its own",
             )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _not_shared(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:

@@ -5,7 +5,7 @@ the worst case one worker has all of them. Each document root is held open for g
 that takes its name later is another one (`handlers.files.document_root`). Certificates lie in
 shared memory, hundreds of them in a descriptor (`ipc.packs`).
 
-The kernel's bound (RLIMIT_NOFILE) is raised as far as it may be (`system.open_files`), so what
+The kernel's bound (RLIMIT_NOFILE) is raised as far as it may be (`proxy.open_files`), so what
 counts is the hard limit.
 """
 
@@ -16,7 +16,7 @@ from ..model import Config, FastCgiAction, FilesAction
 # What a worker has open beside connections: its listeners, its end of the channel, a reserve, logs,
 # shared memory, and a few files that are being served.
 _BESIDE = 128
-# The same of a worker that has just started and serves nobody yet.
+# The same of a worker that has just started and has no connection yet.
 _AT_START = 64
 # Files that are kept open because they were asked for lately, and some room.
 _FILES = 2048

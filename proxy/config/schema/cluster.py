@@ -3,10 +3,10 @@
 import re
 import socket
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
+from ..syntax.addresses import is_loopback
 from ..syntax.faults import Fault, Origins, Wrong, shown
 from ..syntax.kinds import File, Switch, Token, word
 from ..syntax.sections import Field, Many, Section, section
@@ -89,7 +89,7 @@ class Cluster(Section):
 
 
 def check(cluster: Cluster | None, origins: Origins) -> Iterator[Fault]:
-    """Yield what the keys lack of each other."""
+    """Yield a fault for each key that lacks another key, or does not go with it."""
     if cluster is None:
         return
     if not cluster.etcd:
@@ -133,7 +133,4 @@ def check(cluster: Cluster | None, origins: Origins) -> Iterator[Fault]:
 
 def _is_near(url: str) -> bool:
     host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return host == "localhost" or is_loopback(host)

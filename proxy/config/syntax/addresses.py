@@ -127,6 +127,14 @@ def parse_resolver(text: str) -> Address:
     return server
 
 
+def is_loopback(text: str) -> bool:
+    """Whether this is an IP address of the loopback network; a name is none."""
+    try:
+        return ip_address(text).is_loopback
+    except ValueError:
+        return False
+
+
 def _is_ipv6(text: str) -> bool:
     try:
         return ip_address(text).version == 6

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 
+from acme_client.certificates.repository import FOLDER
 from acme_client.cluster import members as of_members
 from acme_client.cluster.node import FORMAT, FORMAT_FILE
-from acme_client.cluster.replica import FOLDER
 from acme_client.cluster.settings import VERSION, ClusterSettings
 from acme_client.storage import documents
 from acme_client.storage.etcd.api import EtcdApi, Refused, number
@@ -96,7 +96,7 @@ def _alarms(api: EtcdApi) -> list[str]:
     try:
         said = api.call("/v3/maintenance/alarm", {"action": "GET"})
     except OSError:
-        return []  # not for us to ask
+        return []  # this user of etcd may not ask for alarms
     kinds = {str(one.get("alarm", "")) for one in said.get("alarms") or ()}
     return [f"{one}, {_ALARMS.get(one, 'see etcdctl alarm list')}" for one in sorted(kinds)]
 

@@ -11,7 +11,7 @@ from ..findings import Finding
 # What etcd holds by default before it takes nothing more (`--quota-backend-bytes`).
 _QUOTA = 2 << 30
 _NEARLY = 0.7
-# With so many changes and all of them kept, nobody has told etcd to compact its history.
+# With so many changes, all of them kept, etcd has not been told to compact its history.
 _HISTORY = 50_000
 _OLD = (3, 5)
 _ABOUT = "cluster"
@@ -39,7 +39,8 @@ class Machine:
 class ClusterFacts:
     """``order``: whether this machine is to order; ``error``: why the cluster's own keys cannot be
     read; ``secret``: why what is there cannot be opened; ``machines``: those that run; ``history``:
-    changes that etcd keeps; ``newer``: the form of what lies there, where it is a newer one."""
+    changes that etcd keeps; ``newer``: the format of what lies there, where a newer program wrote
+    it."""
 
     name: str
     node: str
@@ -56,7 +57,7 @@ class ClusterFacts:
 
 
 def findings(facts: ClusterFacts) -> Iterator[Finding]:
-    """Yield what is right and wrong, from the members to who orders."""
+    """Yield the findings: the members, the engine's health, and which machine orders."""
     reached = [one for one in facts.members if not one.error]
     for one in facts.members:
         if one.error:

@@ -158,7 +158,7 @@ class Overview:
         undelivered: dict[str, int],
         warnings: dict[str, int],
     ) -> OverviewDocument:
-        """Make the overview of a status and of what is known elsewhere (`Board`)."""
+        """Make the overview of a status, and of the counts that `Board` has."""
         return {
             "status": status,
             "figures": self.figures(),

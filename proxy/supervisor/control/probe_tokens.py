@@ -60,6 +60,7 @@ class ProbeTokens:
 
         for host in list(waiting):
             about = ChallengeFacts("http-01", host, token, text)
+            # mypy infers no type of a lambda with a default.
             self._registry.challenge(about, None, lambda _refusals, host=host: answered(host))  # type: ignore[misc]
         self._timers.at(time.monotonic() + _FOR, lambda: self._end(hosts, token))
 

@@ -21,8 +21,8 @@ class ConfigSource:
 
     def read(self) -> Config:
         """The configuration as it stands on disk now. Raises `ConfigurationFaults`."""
-        # Of thousands of sites nearly all that is made stays: as at the start, nobody looks through
-        # it for garbage meanwhile.
+        # Of thousands of sites nearly all that is made stays: as at the start, it is not looked
+        # through for garbage meanwhile.
         enabled = gc.isenabled()
         gc.disable()
         try:

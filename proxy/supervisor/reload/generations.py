@@ -46,16 +46,18 @@ class Generation:
     counters_fd: int  # of its memory, for workers of other generations
     state: Literal["starting", "serving", "draining"] = "starting"
     born: float = field(default_factory=time.monotonic)
+    drains_since: float | None = None
     _sites: SiteTable | None = None
     _policy: Policy | None = None
 
     @property
     def sites(self) -> SiteTable:
-        """What all workers know of the sites, in memory that they share. Each changes its own copy
-        of what it changes."""
+        """What all workers know of the sites, in memory that they share. What a worker changes
+        in it, it changes in a copy of its own."""
         if self._sites is None:
             self._sites = SiteTable(self.config.sites)
-            gc.freeze()  # no worker is to look through it for garbage, and copy it by that
+            # A worker that looked through the table for garbage would copy the memory it lies in.
+            gc.freeze()
         return self._sites
 
     @property
@@ -64,8 +66,6 @@ class Generation:
         if self._policy is None:
             self._policy = policies(self.config)["worker"]
         return self._policy
-
-    drains_since: float | None = None
 
 
 class Generations:

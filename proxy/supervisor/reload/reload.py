@@ -175,7 +175,7 @@ class Reloader:
 
     @property
     def asked_again(self) -> bool:
-        """Whether somebody has asked for a reload while none could be begun."""
+        """Whether a reload has been asked for while none could be begun."""
         return bool(self._waiting)
 
     def remember(self, reply: Reply) -> None:
@@ -240,7 +240,7 @@ class Reloader:
         self._notifier.status(f"serving {len(generation.config.sites)} sites on {ways}")
         notices = list(generation.config.notices)
         self._answer({"ok": True, "generation": generation.number, "notices": notices})
-        mapped_code.let_go()  # what reading a configuration took
+        mapped_code.let_go()  # of code that reading a configuration ran
 
     def _warn_of_hsts(self, config: Config) -> None:
         """Warn once for each length of time: clients remember HSTS when the key is gone again."""

@@ -106,7 +106,7 @@ class AdminService(BaseService):
 
     def _handle(self, exchange: Exchange, request: Request) -> Response | Awaitable[Response]:
         if request.path == b"/healthz" and request.method in (b"GET", b"HEAD"):
-            # A balancer names this machine as it likes, and logs in nowhere; it learns one bit.
+            # A balancer may send any Host, and does not log in; all that it learns is this bit.
             return self._healthz()
         self._access.check(exchange, request)
         if self._chain is None:

@@ -62,8 +62,8 @@ def pair(begins: float, serial: str = "1") -> CertificateAndKey:
     return CertificateAndKey(json.dumps(said).encode(), b"key " + serial.encode())
 
 
-def record(serial: str = "1", **more: object) -> Record:
-    return Record(serial=serial, **more)  # type: ignore[arg-type]
+def record(serial: str = "1", *, attempts: int = 0, unshared: bool = False) -> Record:
+    return Record(serial=serial, attempts=attempts, unshared=unshared)
 
 
 def test_what_one_keeps_the_others_have(opened: Open) -> None:

@@ -333,6 +333,7 @@ def test_wishes_that_differ_are_told_and_a_person_decides(machine: Make, ca: Ca)
 def test_a_challenge_is_answered_by_all_before_the_ca_is_told(machine: Make, ca: Ca) -> None:
     ca.held.add(NAME)
     first = machine("web-1")
+    first.until(first.node.orders)  # else web-3 may claim it first
     others = [machine("web-2", order=False), machine("web-3")]
     for one in (first, *others):
         one.meets(3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -11,7 +11,7 @@ from acme_client.drill.memory_store import MemoryStore
 from acme_client.errors import IssuanceError
 from acme_client.rate_limits.published import Limit, Limits
 from acme_client.rate_limits.shared_ledger import SharedLedger
-from acme_client.storage.store import Conflict, Unreachable
+from acme_client.storage.store import Conflict, Edit, Lock, Unreachable
 
 CA = "https://ca.example/directory"
 HOUR, DAY = 3600.0, 86400.0
@@ -87,15 +87,15 @@ def test_what_another_machine_has_written_meanwhile_is_counted_anew(
     store, change = machines.stores[0], machines.stores[0].change
     conflicts = 0
 
-    def late(edits: object, by: object = None) -> None:
+    def late(edits: Sequence[Edit], by: Lock | None = None) -> None:
         monkeypatch.setattr(store, "change", counted)
         assert machines.order(1, "a.example.org")  # faster
         counted(edits, by)
 
-    def counted(edits: object, by: object = None) -> None:
+    def counted(edits: Sequence[Edit], by: Lock | None = None) -> None:
         nonlocal conflicts
         try:
-            change(edits, by)  # type: ignore[arg-type]
+            change(edits, by)
         except Conflict:
             conflicts += 1
             raise

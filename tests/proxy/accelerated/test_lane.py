@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -52,8 +53,20 @@ def connection() -> Connection:
     return Connection("192.0.2.1", 1, "192.0.2.2", 2, tls_version="TLSv1.3")
 
 
+def taught(
+    parser: FastParser, method: bytes = b"GET", more: bytes = b""
+) -> tuple[Connection, bytes]:
+    """Return a connection that has a template, which the second of its three heads has made, and
+    the third head."""
+    client = connection()
+    for number in range(3):
+        head = HEAD % (method, number, number, more)
+        parser.parse(head, client)
+    return client, head
+
+
 def facts(made: object) -> dict[str, object]:
-    return {name: getattr(made, name, UNSET) for name in type(made).__slots__}  # type: ignore[attr-defined]
+    return {name: getattr(made, name, UNSET) for name in type(made).__slots__}  # type: ignore[attr-defined] # all have them
 
 
 @contextmanager
@@ -86,11 +99,7 @@ def test_a_usual_head_is_parsed_in_c(method: bytes, more: bytes) -> None:
 
 
 def test_bounds_are_those_of_the_configuration() -> None:
-    client = connection()
-    parser = bound(lane(), Limits())
-    for number in range(3):
-        head = HEAD % (b"GET", number, number, b"")
-        parser.parse(head, client)
+    client, head = taught(bound(lane(), Limits()))
     target = len(b"/a?q=2")
     assert lane().plain_head(head, client, 5, target, len(head)) is not None
     assert lane().plain_head(head, client, 4, target, len(head)) is None
@@ -101,11 +110,8 @@ def test_bounds_are_those_of_the_configuration() -> None:
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_every_byte_of_a_head_may_be_another(data: st.DataObject) -> None:
-    limits = Limits()
-    python, client = FastParser(limits), connection()
-    for number in range(3):
-        head = HEAD % (b"POST", number, number, b"Content-Length: 3\r\n")
-        python.parse(head, client)
+    python = FastParser(Limits())
+    client, head = taught(python, b"POST", b"Content-Length: 3\r\n")
     changed = bytearray(head)
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(changed) - 1))
@@ -132,11 +138,7 @@ def test_every_byte_of_a_head_may_be_another(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 10, 60, -1, -2])
 def test_a_head_that_ends_anywhere_is_declined(size: int) -> None:
-    client = connection()
-    parser = bound(lane(), Limits())
-    for number in range(3):
-        head = HEAD % (b"GET", number, number, b"")
-        parser.parse(head, client)
+    client, head = taught(bound(lane(), Limits()))
     assert lane().plain_head(head[:size], client, 100, 8000, 16000) is None
     assert lane().plain_head(head + head[:size], client, 100, 8000, 16000) is None or size == 0
 
@@ -144,11 +146,7 @@ def test_a_head_that_ends_anywhere_is_declined(size: int) -> None:
 @pytest.mark.parametrize("name", HeadTemplate.__slots__)
 @pytest.mark.parametrize("value", [None, 7, b"", "text", (), [1], UNSET])
 def test_a_template_that_is_out_of_order_is_declined(name: str, value: object) -> None:
-    client = connection()
-    parser = bound(lane(), Limits())
-    for number in range(3):
-        head = HEAD % (b"GET", number, number, b"")
-        parser.parse(head, client)
+    client, head = taught(bound(lane(), Limits()))
     (template,) = client.protocol_state
     copy = HeadTemplate((b"", b"", b""), ([], [], []), template.host)
     for slot in HeadTemplate.__slots__:
@@ -346,20 +344,23 @@ def test_the_moment_of_a_line_is_pythons() -> None:
 
 
 def test_a_moment_or_a_number_that_fails_is_told() -> None:
-    client, lines = connection(), []  # type: ignore[var-annotated] # of text
+    client = connection()
+    lines: list[str] = []
     text_line("", answered(client), "")
 
     def raises(*_: int) -> str:
         raise ValueError("no such moment")
 
+    def says_no_text(*_: int) -> Any:
+        return 7
+
     with pytest.raises(ValueError, match="no such moment"):
         lane().gatherer(lines, count(), "", raises, False).gather(answered(client))
     assert lane().gatherer(lines, iter(()), "", rfc3339, False).gather(answered(client)) == 0
-    assert (
-        lane().gatherer(lines, iter([-1, 2**70, None]), "", rfc3339, False).gather(answered(client))
-        == 0
-    )  # type: ignore[list-item]
-    assert lane().gatherer(lines, count(), "", lambda *_: 7, False).gather(answered(client)) == 0  # type: ignore[arg-type,return-value]
+    for number in (-1, 2**70, None):
+        numbers: Iterator[Any] = iter([number])
+        assert lane().gatherer(lines, numbers, "", rfc3339, False).gather(answered(client)) == 0
+    assert lane().gatherer(lines, count(), "", says_no_text, False).gather(answered(client)) == 0
     assert lines == []
     for wrong in (
         (),
@@ -400,11 +401,8 @@ async def test_a_log_is_accelerated_where_all_lines_are_alike(
 
 
 def test_nothing_is_kept_and_nothing_is_lost() -> None:
-    client = connection()
     parser = bound(lane(), Limits())
-    for number in range(3):
-        head = HEAD % (b"GET", number, number, b"")
-        parser.parse(head, client)
+    client, head = taught(parser)
     template = client.protocol_state[0]
     request = parser.parse(head, client)[0]  # type: ignore[index] # it was not declined
     done = lane().exchange(client, request, 0.5)
@@ -430,7 +428,8 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
         lane().gatherer(lines, numbers, "prefix", rfc3339, False).gather(done)
         lines.clear()
 
-    lines, numbers = [], count()  # type: ignore[var-annotated] # of text
+    lines: list[str] = []
+    numbers = count()
     gatherer = lane().gatherer(lines, numbers, "prefix", rfc3339, False)
     watched += [lines, numbers, rfc3339, type(gatherer), lane().text_line]
     all_of_it()
@@ -511,7 +510,7 @@ def test_the_environment_asks_for_pure_python() -> None:
 
 
 def test_a_lane_of_another_revision_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, accelerated.NAME, lane())  # type: ignore[arg-type] # a module
+    monkeypatch.setitem(sys.modules, accelerated.NAME, lane())
     assert accelerated.load() is lane()
     monkeypatch.setattr(accelerated, "REVISION", accelerated.REVISION + 1)
     assert accelerated.load() is None

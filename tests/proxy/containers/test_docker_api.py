@@ -41,12 +41,13 @@ def said(status: int, body: object) -> bytes:
 
 
 def test_one_connection_for_several_questions(ends: tuple[socket.socket, socket.socket]) -> None:
-    answers(ends[1], said(200, [1]), said(404, {}), said(200, {"a": 2}))
+    thread = answers(ends[1], said(200, [1]), said(404, {}), said(200, {"a": 2}))
     api = Api(ends[0])
     assert api.get("/one") == [1]
     with pytest.raises(NotThere):
         api.get("/two")
     assert api.get("/three") == {"a": 2}
+    thread.join()
 
 
 @pytest.mark.parametrize(
@@ -62,9 +63,10 @@ def test_one_connection_for_several_questions(ends: tuple[socket.socket, socket.
 def test_what_is_no_answer(
     ends: tuple[socket.socket, socket.socket], text: bytes, what: str
 ) -> None:
-    answers(ends[1], text)
+    thread = answers(ends[1], text)
     with pytest.raises(ApiFailed, match=what):
         Api(ends[0]).get("/x")
+    thread.join()
 
 
 def test_silence_and_flood_are_bounded(

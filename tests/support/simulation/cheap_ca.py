@@ -1,18 +1,39 @@
-"""A `SimulatedCa` whose certificates are two lines of JSON instead of ASN.1, for simulations of years:
-`cheap_read` takes the place of `verify.read`."""
+"""A `SimulatedCa` whose certificates are two lines of JSON instead of ASN.1, for simulations of years.
+
+`cheap_read` takes the place of `verify.read`. A module that imports `cheap` has that in all of its
+tests.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
+import logging
+from collections.abc import Iterator
 
+import pytest
+
+from acme_client.certificates import recovery
 from acme_client.drill.simulated_ca import HOUR, SimulatedCa
+from acme_client.x509 import loadable, verify
 from acme_client.x509.keys import DEFAULT
 from acme_client.x509.verify import CertificateAndKey, CertificateInfo
 
 
 def cheap_read(pair: CertificateAndKey) -> tuple[CertificateAndKey, CertificateInfo]:
     return pair, facts_of(pair.chain_pem)
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the program read such certificates, and log nothing: a simulation of years would fill the
+    log with millions of lines."""
+    monkeypatch.setattr(verify, "read", cheap_read)
+    monkeypatch.setattr(recovery, "read", cheap_read)
+    monkeypatch.setattr(loadable, "fault", lambda _pair: None)
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @functools.lru_cache(maxsize=8192)

@@ -9,6 +9,7 @@ for as long as they are, and a machine may be killed, or lose its lock, in the m
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import random
@@ -197,7 +198,6 @@ class ClusterLife(Life):
         self.peers = Peers(node, orders=order)
         self.is_cut_off = False
         self.cut_off_since = 0.0
-        self.fenced = 0
         self.running = False
         self.is_removed = False
         self._known: dict[str, Member] = {}
@@ -327,16 +327,15 @@ class ClusterLife(Life):
                 case Run(task):
                     if task is Task.ATTEMPT:
                         self.fuse = self.fates(self.ca.now)
-                        self._resume(Worker(action, self._attempting(action)))
+                        self._resume(
+                            Worker(action, functools.partial(perform, action, *self.workers))
+                        )
                         continue
                     perform(action, *self.workers)
                     self._later(QUESTION_TAKES if task is Task.ASK else 0.0, Finished(action))
                 case Scan():
                     self._woken = False
                     self._later(0.0, Changed(frozenset(self._changes())))
-
-    def _attempting(self, action: Run) -> Callable[[], object]:
-        return lambda: perform(action, *self.workers)
 
 
 class Cluster:
@@ -355,7 +354,7 @@ class Cluster:
         self.started: list[float] = []
 
     def add(self, node: str, wanted: Wanted, **how: Any) -> ClusterLife:
-        """A machine that is started now."""
+        """Add a machine that starts now."""
         life = ClusterLife(self, node, wanted, random.Random(self.rng.random()), **how)
         life.is_cut_off = self.is_away
         self.lives.append(life)
@@ -380,7 +379,7 @@ class Cluster:
             self._tell()
 
     def kill(self, life: ClusterLife, back_after: float = RESTART_TAKES) -> None:
-        """It is known to be gone when its session ends."""
+        """Kill the machine; the others learn of that when its session ends."""
         if not life.running:
             return
         self.deaths.append(self.ca.now)
@@ -389,18 +388,18 @@ class Cluster:
         self.after(back_after, lambda: self.start(life))
 
     def remove(self, life: ClusterLife) -> None:
-        """It is killed, and never comes back."""
+        """Kill the machine for good."""
         life.is_removed = True
         self.kill(life)
 
     def remove_and_add(self, life: ClusterLife, wanted: Wanted, after: float) -> None:
-        """It leaves for good, and another one joins."""
+        """Kill the machine for good, and add another one later."""
         if not life.is_removed:
             self.remove(life)
             self.after(after, lambda: self.add(f"web-new-{len(self.lives)}", wanted))
 
     def restart(self, life: ClusterLife, wanted: Wanted | None = None) -> None:
-        """An ordinary one, perhaps with another configuration."""
+        """Stop and start the machine in order, perhaps with another configuration."""
         if not life.running:
             return
         engine = life.stop()
@@ -416,7 +415,7 @@ class Cluster:
             life.next = min(life.next, self.ca.now)
 
     def cut_off(self, life: ClusterLife, seconds: float) -> None:
-        """One machine cannot reach the engine: its session ends."""
+        """Keep one machine from the engine; its session ends if that lasts."""
         if life.is_cut_off or not life.running:
             return
         life.cut_off(away=True)
@@ -426,7 +425,7 @@ class Cluster:
         self.after(seconds, lambda: self._healed(life))
 
     def lose_engine(self, seconds: float) -> None:
-        """Nobody can reach the engine, and no session ends meanwhile."""
+        """Keep all machines from the engine; no session ends meanwhile."""
         self.is_away = True
         for life in self.lives:
             life.cut_off(away=True)
@@ -458,7 +457,7 @@ class Cluster:
                 life.meet()
 
     def members(self, of: ClusterLife) -> dict[str, Member]:
-        """What this machine can see of all."""
+        """Return what this machine knows of each member."""
         return {
             node: Member(life.orders, life.wishes, life.skew - of.skew)
             for node, life in self._members.items()

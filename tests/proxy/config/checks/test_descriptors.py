@@ -137,3 +137,16 @@ def test_the_soft_limit_is_raised_and_none_is_lowered(monkeypatch: pytest.Monkey
         monkeypatch.setattr(open_files, "_may_raise_hard", lambda may=mighty: may)
         open_files.raise_to(count)
         assert made == ([] if limits is None else [limits])
+
+
+@pytest.mark.parametrize("ceiling", [0, 500], ids=["unknown", "lowered since"])
+def test_a_ceiling_below_the_hard_limit_lowers_nothing(
+    monkeypatch: pytest.MonkeyPatch, ceiling: int
+) -> None:
+    made: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: made.append(limits))
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (128, 1_000))
+    monkeypatch.setattr(open_files, "_ceiling", lambda: ceiling)
+    monkeypatch.setattr(open_files, "_may_raise_hard", lambda: True)
+    open_files.raise_to(2_000)
+    assert made == [(1_000, 1_000)]
