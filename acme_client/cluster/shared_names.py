@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..certificates.peers import Peers
+from ..certificates.peers import CLOCK_APART, Peers
 from ..certificates.repository import folder_name, folder_of
 from ..certificates.shared_repository import Busy, SharedRepository
 from ..late_dataclass import dataclass
@@ -141,7 +141,7 @@ class SharedNames:
             return None
         if said.outcome != "allowed":
             left = (said.until or 0.0) - now
-            if not 0.0 < left <= REFUSED_FOR:
+            if not 0.0 < left <= REFUSED_FOR + CLOCK_APART:
                 return None
             if said.outcome == "untold":
                 return Finding(name, "untold", said.why, rule, seconds=left)
