@@ -48,6 +48,7 @@ def while_root(uid: int, gid: int, filters: FilterCode | None = None) -> None:
         for name in (
             "acme_client.agent.agent",
             "acme_client.cluster.node",
+            "acme_client.cluster.spare",
             "acme_client.issuers.acme",
             "acme_client.challenges.dns_propagation",
             "acme_client.challenges.dns_rfc2136",
