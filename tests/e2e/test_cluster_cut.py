@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from acme_client.storage.etcd.api import EtcdApi, number
+from acme_client.storage.etcd.api import EtcdApi, encoded, number
 from support.acme.ca_faults import Meanwhile
-from support.program.cluster import NAME, Cluster, Node, clustered, start
+from support.program.cluster import NAME, PREFIX, Cluster, Node, clustered, start
 from support.program.machines import Machines
 from support.program.server import REPOSITORY, treehouse
 
@@ -181,3 +183,126 @@ def test_a_disk_without_room_keeps_nobody_from_what_others_obtain(cluster: Clust
     third.await_served(cluster.serial, within=60)
     third.running.await_log(f"{NAME}: the disk has taken it", since=since)
     assert kept.read_bytes() == (first.state / "certificates" / NAME / "fullchain.pem").read_bytes()
+
+
+def lock_of(cluster: Cluster) -> int:
+    """The token of the certificate's lock; 0 while nobody has it."""
+    api = EtcdApi(cluster.etcd.endpoints)
+    answer = api.call("/v3/kv/range", {"key": encoded(f"{PREFIX}:lock/certificates/{NAME}")})
+    api.close()
+    return number(answer["kvs"][0]["create_revision"]) if answer.get("kvs") else 0
+
+
+def await_free(cluster: Cluster) -> None:
+    deadline = time.monotonic() + 60
+    while lock_of(cluster):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)  # the engine tells nobody when a lease ends
+
+
+@contextlib.contextmanager
+def paused(node: Node) -> Iterator[None]:
+    """Inside, all of a machine's processes are stopped, the one that nobody can stop last."""
+    tree = node.running.tree()
+    for pid in tree:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in tree:
+            os.kill(pid, signal.SIGCONT)
+
+
+def loses(cluster: Cluster, step: str, gone: contextlib.AbstractContextManager[None]) -> None:
+    """The first machine is gone from this step of an order on, for longer than its lease; the second
+    orders meanwhile, and its certificate stands."""
+    first, second, third = cluster.nodes
+    assert cluster.front is not None
+    before, gone_at = orders(cluster), threading.Event()
+    with contextlib.ExitStack() as stack:
+
+        def go() -> None:
+            stack.enter_context(gone)
+            gone_at.set()
+
+        cluster.front.add(step, Meanwhile(go))
+        late = renews(first)
+        assert gone_at.wait(30)
+        assert lock_of(cluster)
+        await_free(cluster)
+        cluster.serial = renewed(second)
+        third.await_served(cluster.serial, within=60)
+        since = len(first.running.log)
+    first.running.await_log("attempt given up|attempt .* failed", since=since, within=90)
+    late.communicate(timeout=90)
+    for node in cluster.nodes:
+        assert node.await_served(cluster.serial, within=60) == cluster.serial
+    store = cluster.store()
+    chain = store.load(f"certificates/{NAME}")["fullchain.pem"]
+    store.close()
+    assert {chain} == {
+        (node.state / "certificates" / NAME / "fullchain.pem").read_bytes()
+        for node in cluster.nodes
+    }
+    assert orders(cluster) == before + 2
+
+
+@long
+@pytest.mark.parametrize("step", STEPS)
+def test_a_machine_that_is_paused_in_an_order_for_longer_than_its_lease(
+    cluster: Cluster, step: str
+) -> None:
+    before = cluster.nodes[0].metrics()["treehouse_cluster_fenced_writes_total"]
+    loses(cluster, step, paused(cluster.nodes[0]))
+    if step in (
+        "finalize",
+        "certificate",
+    ):  # it has a certificate, and nothing left but to write it
+        await_figure(cluster.nodes[0], "treehouse_cluster_fenced_writes_total", before + 1)
+
+
+@long
+@pytest.mark.parametrize("step", ["challenge", "finalize"])
+def test_a_machine_that_is_cut_off_in_an_order_for_longer_than_its_lease(
+    machines: Machines, cluster: Cluster, step: str
+) -> None:
+    loses(cluster, step, machines.without(0))
+
+
+@long
+def test_without_a_quorum_nothing_is_taken_over(cluster: Cluster) -> None:
+    first, second, third = cluster.nodes
+    assert cluster.front is not None
+    gone_at = threading.Event()
+    with contextlib.ExitStack() as stack:
+
+        def go() -> None:
+            stack.enter_context(paused(first))
+            gone_at.set()
+
+        cluster.front.add("finalize", Meanwhile(go))
+        late = renews(first)
+        assert gone_at.wait(30)
+        token = lock_of(cluster)
+        assert token
+        cluster.etcd.kill(1)
+        cluster.etcd.kill(2)
+        # Longer than the lease.
+        time.sleep(25)  # time itself is awaited
+        for node in (second, third):
+            told = node.running.await_status(
+                node.state, lambda document: document["cluster"]["fault"]
+            )
+            assert told["cluster"]["alone"]
+            assert node.served() == cluster.serial
+        await_figure(second, "treehouse_cluster_alone", 1)
+        checked = treehouse("cluster", "check", "--config", str(second.config))
+        assert checked.returncode == 1
+        assert "gives no answer" in checked.stdout, checked.stdout
+        cluster.etcd.start_all()
+        assert lock_of(cluster) == token
+    late.communicate(timeout=90)
+    cluster.serial = first.await_served()
+    for node in (second, third):
+        assert node.await_served(cluster.serial, within=60) == cluster.serial
+        node.running.await_status(node.state, lambda document: document["cluster"]["connected"])
