@@ -156,4 +156,4 @@ async def conversation(service: Told, scheme: bytes = b"http") -> AsyncIterator[
     finally:
         near.close()
         deadlines.sweep(float("inf"))
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)
