@@ -21,8 +21,9 @@ from ..storage.store import Changes, Conflict, Edit, Fenced, Files, Lock, Store,
 from ..x509 import verify
 from ..x509.verify import CertificateAndKey
 from . import record as records
+from .folder_names import FOLDER, names_of
 from .record import Record
-from .repository import FOLDER, META, CertificateRepository, files_of, folder_of, names_of, read
+from .repository import META, CertificateRepository, files_of, folder_of, read
 
 log = logging.getLogger("treehouse.certifier")
 

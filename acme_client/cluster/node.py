@@ -21,8 +21,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from ..certificates.folder_names import FOLDER as CERTIFICATES
 from ..certificates.peers import Member, Peers
-from ..certificates.repository import FOLDER as CERTIFICATES
 from ..link import Link
 from ..status import ClusterStatus
 from ..storage import documents

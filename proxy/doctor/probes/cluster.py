@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from acme_client.certificates.repository import FOLDER
+from acme_client.certificates.folder_names import FOLDER
 from acme_client.cluster.node import FORMAT, NOBODY, ORDERER
 from acme_client.cluster.settings import ClusterSettings
 from acme_client.storage.etcd.api import EtcdApi, Refused, number
