@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ..certificates import wishes
+from ..certificates.folder_names import FOLDER as CERTIFICATES
 from ..certificates.peers import Member, Peers
-from ..certificates.repository import FOLDER as CERTIFICATES
 from ..certificates.shared_repository import SharedRepository
 from ..late_dataclass import dataclass
 from ..link import CertificateSpec, Link
