@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from ..certificates.repository import FOLDER, known_name
+from ..certificates.folder_names import FOLDER, known_name
 from ..storage.store import Changes, Edit, Files, Lock, Names, Store
 
 log = logging.getLogger("treehouse.certifier")
