@@ -19,7 +19,6 @@ from ..ipc.channel import Channel
 from ..system.privileges import confine_process, die_with_parent
 from ..system.process_title import set_title
 from .link import ChannelLink
-from .settings import settings
 
 if TYPE_CHECKING:
     from acme_client.challenges.api_process import ApiProcess
@@ -38,6 +37,8 @@ def run(config: Config, channel: Channel) -> int:
     from acme_client.agent import agent
     from acme_client.challenges.dns_provider import Outside
     from acme_client.storage.directory import open_store
+
+    from .settings import settings
 
     wanted = settings(config)
     policies = sandbox.policies(config)
@@ -70,8 +71,7 @@ def _cluster_settings(cluster: Cluster) -> ClusterSettings:
 def _node(shared: ClusterSettings, store: Store, link: ChannelLink, wanted: Settings) -> Node:
     from acme_client.cluster.node import Node
 
-    names = {one.name: one.names for one in wanted.wanted}
-    return Node(shared, store, link, names, link.report_cluster)
+    return Node(shared, store, link, wanted.wanted, link.report_cluster)
 
 
 def _api_process(

@@ -7,7 +7,6 @@ Without a command the first word is taken to be `run`.
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 import time
@@ -89,17 +88,15 @@ def program() -> None:
 # What may be read is found out, and told, by whoever reads it.
 @program.command()
 @site_options
-def run(**given: Any) -> None:
+@click.pass_obj
+def run(serve: Callable[[Options], None], /, **given: Any) -> None:
     """Bind, drop privileges, serve in the foreground.
 
     \b
     treehouse-proxy run --domain example.org --root /srv/www
     treehouse-proxy run --config /etc/treehouse-proxy/config.yaml
     """
-    gc.disable()  # the supervisor enables it, when all is there that stays
-    from .. import boot  # the server's parts are loaded by the command that serves
-
-    sys.exit(boot.run(Options(**given)))
+    serve(Options(**given))  # whoever serves waits to be told (`boot`)
 
 
 @program.command()
