@@ -66,8 +66,8 @@ def test_a_group_names_its_commands_without_cutting_a_sentence(
     told = "".join(listed.split())  # a line may end at a hyphen
     for name, one in command.commands.items():
         if not one.hidden:
-            sentence = "".join((one.help or "").partition("\n\n")[0].split())
-            assert f"{name}{sentence}" in told
+            sentence = re.split(r"\.\s|\n\n", one.help or "")[0]
+            assert name + "".join(sentence.split()) in told
     assert all(len(line) <= 80 for line in listed.splitlines())
 
 
