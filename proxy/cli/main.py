@@ -29,7 +29,7 @@ from .certs import certs
 from .cluster import cluster
 from .config_import import config
 from .next_steps import as_typed
-from .options import NAME, server_options, site_options
+from .options import NAME, Commands, Number, server_options, site_options
 from .running import COMMANDS
 from .words import explained
 
@@ -38,7 +38,7 @@ if fault:
     _FORM += f": {printable(fault)}"
 
 
-class _RunByDefault(click.Group):
+class _RunByDefault(Commands):
     """``treehouse-proxy --domain example.org`` means ``treehouse-proxy run --domain …``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -320,11 +320,11 @@ def hash_password() -> None:
 @click.argument("url", required=False)
 @click.option(
     "--days",
-    type=click.FloatRange(-3650, 3650),
+    type=Number(-3650, 3650),
     metavar="N",
     help="How long; of a clock, by how much. Default 20, of a clock 2, of a revocation 0.",
 )
-@click.option("--after", type=click.FloatRange(0, 3650), default=0.0, metavar="N", help="Days.")
+@click.option("--after", type=Number(0, 3650), default=0.0, metavar="N", help="Days.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @site_options
 def drill(
@@ -356,7 +356,7 @@ def drill(
                 for line in drill_report.backend_lines(url, routes):
                     click.echo(printable(line) if line else "")
             sys.exit(FAILED if any(not one.others for one in routes) else OK)
-        outcome = drills.play(config, kind, length, after=after)  # type: ignore[arg-type] # one of them
+        outcome = drills.play(config, kind, length, after=after, passed=_passed())  # type: ignore[arg-type] # one of them
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
     except drills.CannotDrill as error:
@@ -367,6 +367,25 @@ def drill(
         for line in drill_report.lines(outcome):
             click.echo(displayable(line))
     sys.exit(FAILED if outcome.lapsed else OK)
+
+
+def _passed() -> Callable[[int, int], None]:
+    """Return what says, on a terminal, how far a drill is that takes longer than a person waits
+    for without a word."""
+    begun = time.monotonic()
+    shown = 0
+
+    def passed(day: int, days: int) -> None:
+        nonlocal shown
+        if not sys.stderr.isatty() or day == shown or time.monotonic() - begun < 2:
+            return
+        if day < days:
+            click.echo(f"\rplaying day {day} of {days}", err=True, nl=False)
+        elif shown:
+            click.echo("\r\x1b[K", err=True, nl=False)
+        shown = day
+
+    return passed
 
 
 def _drilled_for(kind: str, url: str | None, days: float | None, after: float) -> float:
