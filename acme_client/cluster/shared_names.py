@@ -22,8 +22,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..certificates.folder_names import folder_name
 from ..certificates.peers import CLOCK_APART, Peers
-from ..certificates.repository import folder_name, folder_of
+from ..certificates.repository import folder_of
 from ..certificates.shared_repository import Busy, SharedRepository
 from ..late_dataclass import dataclass
 from ..link import OnDemandRule
