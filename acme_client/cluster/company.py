@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..certificates.peers import Member
@@ -17,9 +17,10 @@ from ..challenges.document import FOLDER as CHALLENGES
 from ..link import Link
 from ..status import MemberStatus
 from ..storage.etcd.store import EtcdStore
-from ..storage.store import Changes
+from ..storage.store import Changes, Unreadable
 from ..text import timestamp
 from .challenges import Answered, ClusterLink, Told
+from .echo import Echo
 from .faults import Faults
 from .members import MEMBERS, WRITTEN_EVERY, Clocks, Said, WishBook, Wishes, differences, read
 from .settings import ClusterSettings
@@ -67,6 +68,8 @@ class Company:
         self._members: dict[str, Member] = {}
         self._seen = 0
         self._put: Said | None = None
+        self._said: Callable[[], Mapping[str, bytes | Unreadable]] = dict
+        self._echo = Echo()
         self._wishes = WishBook(shared, settings.node, wishes)
         self._clocks = Clocks()
         self._answered = Answered(link, now)
@@ -93,6 +96,10 @@ class Company:
         found = self._by_node
         return [found[one] for one in sorted(found)]
 
+    def unheard(self) -> int:
+        """Return by how many of the engine's revisions this machine does not hear of it."""
+        return self._echo.behind(self._shared.heard(MEMBERS), time.monotonic())
+
     def peers(self) -> dict[str, Member]:
         """Return the machines that are there, this one among them; none while that is not known."""
         return self._members
@@ -108,10 +115,10 @@ class Company:
             try:
                 if challenges is None or members is None:
                     challenges = self._shared.watch(CHALLENGES, self._news.set)
-                    members = self._shared.watch(MEMBERS, self._news.set)
+                    members, self._said = self._shared.follow(MEMBERS, self._news.set)
                 due = time.monotonic() >= look_at
                 if challenges() or due:
-                    self._answer()
+                    self._answer(again=due)
                 self._introduce(again=due)
                 if members() or due:
                     self._meet()
@@ -140,11 +147,15 @@ class Company:
                 self._news.wait(_TELL_EVERY)
                 self._news.clear()
 
-    def _answer(self) -> None:
+    def _answer(self, *, again: bool) -> None:
+        """Answer the challenges that are there. How far this machine is gets told when there are
+        any: for one that is over nobody waits."""
         found, revision = self._shared.load_alone(CHALLENGES)
         ours = self._told.ours
-        self._answered.follow({token: one for token, one in found.items() if token not in ours})
-        self._seen = revision
+        others = {token: one for token, one in found.items() if token not in ours}
+        self._answered.follow(others)
+        if others or again:
+            self._seen = revision
 
     def _introduce(self, *, again: bool) -> None:
         """Write this machine's document among the members: its role, how far it has come, and
@@ -163,11 +174,11 @@ class Company:
         )
         if said != self._put or again:
             data = replace(said, clock=self._now()).document()
-            self._shared.put_while_here(MEMBERS, self._settings.node, data)
+            self._echo.written = self._shared.put_while_here(MEMBERS, self._settings.node, data)
             self._put = said
 
     def _meet(self) -> None:
-        found, _revision = self._shared.load_alone(MEMBERS)
+        found = self._said()
         node, now = self._settings.node, self._now()
         statuses: dict[str, MemberStatus] = {}
         members: dict[str, Member] = {}
@@ -192,7 +203,8 @@ class Company:
             }
         self._wishes.keep_only(digests)
         self._clocks.keep_only(set(members))
-        if node not in members:  # the process before this one has taken it away at its end
+        if node not in members and self._shared.heard(MEMBERS) >= self._echo.written:
+            # The process before this one has taken it away at its end.
             self._put = None
             self._news.set()
         with self._told.changed:

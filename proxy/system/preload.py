@@ -56,6 +56,7 @@ def while_root(
             "proxy.certifier.settings",
             "acme_client.agent.agent",
             "acme_client.cluster.node",
+            "acme_client.cluster.spare",
             "acme_client.issuers.acme",
             "acme_client.challenges.dns_propagation",
             "acme_client.challenges.dns_rfc2136",
