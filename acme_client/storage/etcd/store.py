@@ -129,10 +129,7 @@ class EtcdStore:
         found: dict[str, bytes | Unreadable] = {}
         seen = self._folder(folder)
         for last, value in seen.values.items():
-            try:
-                found[last] = self._opened(folder, last, value)
-            except Unreadable as fault:
-                found[last] = fault
+            found[last] = self._tried(folder, last, value)
         return found, seen.at
 
     def previous(self, folder: str) -> dict[str, bytes]:
@@ -289,6 +286,38 @@ class EtcdStore:
         watch = Watch(self.api, f"{self.prefix}{folder}/", wake or (lambda: None))
         self._watches.append(watch)
         return watch.changed
+
+    def follow(
+        self, folder: str, wake: Callable[[], object]
+    ) -> tuple[Changes, Callable[[], dict[str, bytes | Unreadable]]]:
+        """Watch a folder of small files that were stored alone, and keep them in memory: where they
+        change all the time nobody asks for them. Returns what `watch` returns, and a function that
+        returns the files, each for itself, as far as they have been heard of. Raises OSError."""
+        start = f"{self.prefix}{folder}/"
+        watch = Watch(self.api, start, wake, keeps_values=True)
+        self._watches.append(watch)
+        opened: dict[str, tuple[bytes, bytes | Unreadable]] = {}
+
+        def files() -> dict[str, bytes | Unreadable]:
+            nonlocal opened
+            before, opened = opened, {}
+            for key, sealed in watch.values().items():
+                last = key.removeprefix(start)
+                if "/" in last or last.startswith(":"):
+                    continue
+                known = before.get(last)
+                if known is None or known[0] != sealed:
+                    known = (sealed, self._tried(folder, last, sealed))
+                opened[last] = known
+            return {last: found for last, (_sealed, found) in opened.items()}
+
+        return watch.changed, files
+
+    def _tried(self, folder: str, last: str, sealed: bytes) -> bytes | Unreadable:
+        try:
+            return self._opened(folder, last, sealed)
+        except Unreadable as fault:
+            return fault
 
     def heard(self, folder: str) -> int:
         """Return the engine's revision up to which a folder that is watched has been heard of; 0
