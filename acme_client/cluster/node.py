@@ -130,6 +130,7 @@ class Node:
         elif self._shared is not None:
             self._replica = Replica(self._shared, local, names, now)
         self._workers = link
+        self._told_thumbprint = recollection.thumbprint(local, settings)
         self._stateless: Challenge | None = None  # answered for every token while cut off
         directories = Counter(one.authority.directory for one in wanted)
         directories.pop(INTERNAL, None)
@@ -291,8 +292,12 @@ class Node:
             if not members:
                 return
             others, rest = _news(self._members, members)
-            if others:
-                recollection.remember(self._local, self._settings, members, self._wishes)
+            heard = "" if self._company is None else self._company.thumbprint
+            if others or heard not in ("", self._told_thumbprint):
+                self._told_thumbprint = heard or self._told_thumbprint
+                recollection.remember(
+                    self._local, self._settings, members, self._wishes, self._told_thumbprint
+                )
             if others or rest or away != self._told_away:
                 is_back = self.peers.away and not away
                 if away != self._told_away:
@@ -311,7 +316,7 @@ class Node:
         another machine has ordered."""
         thumbprint = ""
         if self._settings.thumbprint and self._fault and not self.peers.is_only:
-            thumbprint = self._thumbprint() or (self._company.thumbprint if self._company else "")
+            thumbprint = self._thumbprint() or self._told_thumbprint
         wanted = Challenge("http-01", ANY, ANY, thumbprint) if thumbprint else None
         if wanted == self._stateless:
             return
@@ -320,9 +325,9 @@ class Node:
                 self._workers.retract(self._stateless)
         self._stateless = wanted
         if wanted is not None:
-            log.warning("cluster %s: challenges are answered by the thumbprint", self._name)
             with contextlib.suppress(LinkBroken):  # the main thread ends by it
                 self._workers.present(wanted)
+            log.warning("cluster %s: challenges are answered by the thumbprint", self._name)
 
     def _thumbprint(self) -> str:
         if not self._directory or not self._settings.order:
