@@ -168,6 +168,12 @@ class Scheduler:
     def loaded(self) -> bool:
         return self._loaded
 
+    @property
+    def has_stand_ins(self) -> bool:
+        """Whether the certificate before the newest stands in for any, so that time alone may change
+        what is served."""
+        return bool(self._stand_ins)
+
     def last_names(self) -> NameChanges | None:
         """Take the changes to the names on demand that are to be written at the end of the
         process. None where no name can come on demand, and where the names of the process before
