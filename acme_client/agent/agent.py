@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..certificates.managed import Task
-from ..certificates.repository import CertificateRepository, forgotten
+from ..certificates.repository import forgotten
 from ..challenges.dns01_solver import DnsRecords
 from ..challenges.dns_provider import Outside
 from ..challenges.worker_solver import Challenges
@@ -38,12 +38,12 @@ from ..link import (
 from ..on_demand.checks import CheckThreads, Finding
 from ..on_demand.known_names import Changes as NameChanges
 from ..on_demand.known_names import NamesFile, Remembered
-from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
 from ..text import spell, timestamp
 from .attempt import LEASE, Obtainer
 from .batches import Batches
 from .ca_requests import CaRequests
+from .common import alone, among_others
 from .executors import Executors
 from .keeper import CertificateKeeper
 from .scheduler import Scheduler
@@ -132,12 +132,14 @@ class Agent:
         self._now = now
         self._without_work = cluster is None and not (settings.wanted or settings.on_demand)
         self._stopping = threading.Event()
-        self._repository = CertificateRepository(store)
         self._cluster = cluster
+        common = alone(store, now) if cluster is None else among_others(cluster, store, now)
+        self._repository = common.repository
         self._challenges = Challenges(store, link if cluster is None else cluster.link)
-        self._ledger = Ledger(store, now)
+        self._ledger = common.ledger
+        self._files = common.files
         self._records = DnsRecords(settings.dns, store, self._stopping, outside)
-        self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
+        self._internal = InternalIssuer(InternalCa(self._files, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()
         self._names = NamesFile(store)
@@ -148,9 +150,16 @@ class Agent:
             rng,
             settings.dns,
             tells_each=len(settings.wanted) <= TOLD_EACH,
+            peers=common.peers,
         )
-        self._requests = CaRequests(self._keeper, issuer, self._has_account, self._ledger, now, rng)
-        self._obtainer = Obtainer(self._keeper, self._repository, issuer, self._ledger, now, rng)
+        self._requests = CaRequests(
+            self._keeper, issuer, self._has_account, self._ledger, now, rng,
+            shared=common.peers is not None,
+        )  # fmt: skip
+        self._obtainer = Obtainer(
+            self._keeper, self._repository, issuer, self._ledger, now, rng,
+            common.together(self._keeper),
+        )  # fmt: skip
         self._executors = executors or Executors()
         self._checks = CheckThreads(self._checked)
         self._scheduler = (
@@ -342,8 +351,6 @@ class Agent:
             log.exception("%s: a fault in the certifier itself", run.managed.name)
             error = "a fault in the certifier itself; its log says more"
         finally:
-            if self._cluster is not None and run.task is Task.ATTEMPT:
-                self._cluster.changed({run.managed.name})
             self._happened(Finished(run, error))
 
     # The store, in its thread
@@ -358,8 +365,6 @@ class Agent:
             self._unreadable = True
             names = frozenset()
         else:
-            if self._cluster is not None and names:
-                self._cluster.changed(names)
             if self._unreadable:
                 log.info("the state directory can be read again")
                 self._unreadable = False
@@ -420,7 +425,7 @@ class Agent:
 
                 issuer = self._issuers[authority] = AcmeIssuer(
                     authority,
-                    self._store,
+                    self._files,
                     self._ledger,
                     self._challenges,
                     self._records,
@@ -434,7 +439,7 @@ class Agent:
         """Whether we have an account with this CA. Assume so if the file cannot be read; the next
         request will report the error."""
         try:
-            return account_files.has_key(self._store, authority.directory)
+            return account_files.has_key(self._files, authority.directory)
         except OSError:
             return True
 

@@ -68,7 +68,7 @@ class Commands:
         tickets, managed.tickets = managed.tickets, []
         fresh = managed.record.state is State.FRESH
         ok = fresh and managed.served
-        why = managed.record.last_error or "given up"
+        why = managed.hindered or managed.record.last_error or "given up"
         if fresh:
             why = "obtained, but not all workers serve it yet; they are told again within a minute"
         value = {

@@ -274,6 +274,9 @@ class Scheduler:
             self._on_demand.found(managed)
             if not managed.served:
                 self._run(Task.SERVE, managed)  # whatever its dates are: there is no better one
+        is_ahead = task is Task.REREAD and managed.name in self._unshared
+        if is_ahead and not managed.busy and not self._turns.peers.away:
+            self._run(Task.SHARE, managed)
         self._on_demand.touched(managed.name)
         self._touch(managed)
         if managed.name in self._loading and managed.task is None:
@@ -325,6 +328,8 @@ class Scheduler:
         """Where other machines have the certificate: see whether it is what this one wants."""
         contested = self._turns.contested(managed, self._now)
         if contested != managed.contested:
+            if bool(contested) != bool(managed.contested):
+                managed.contested_since = self._now if contested else None
             managed.contested = contested
             if contested:
                 log.warning("%s", contested)

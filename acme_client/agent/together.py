@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ..certificates import transitions, wishes
+from ..certificates import ranks, transitions, wishes
 from ..certificates.lifecycle import PAUSED, READY
 from ..certificates.managed import ManagedCertificate
 from ..certificates.peers import Peers
@@ -32,6 +32,7 @@ log = logging.getLogger("treehouse.certifier")
 
 # When a machine tries again that has found another one at work, or no place at the CA.
 BUSY_AGAIN = 60.0
+_BUSY_PART = 1 / 30  # of a life that is short
 SLOT_AGAIN = 5.0
 
 
@@ -66,26 +67,37 @@ class Together:
         self, stack: contextlib.ExitStack, managed: ManagedCertificate, directory: str
     ) -> Lock | None:
         lock: Lock
+        managed.hindered = ""
         try:
             stack.enter_context(self._slots.one(directory))
-        except Busy:
+        except Busy as busy:
+            managed.hindered = f"it waits: {words(busy)}"
             managed.no_place_until = self._now() + SLOT_AGAIN
             return None
         try:
             lock = stack.enter_context(self._repository.alone(managed.name))
-        except Busy:
-            managed.postponed_until = self._now() + BUSY_AGAIN
+        except Busy as busy:
+            managed.hindered = f"it waits: {words(busy)}"
+            managed.postponed_until = self._later(managed)
             return None
-        except Unreachable:
-            if not self._peers.away:
-                managed.postponed_until = self._now() + BUSY_AGAIN
+        except Unreachable as fault:
+            # What a person asks for does not wait until it is known that nobody can be asked.
+            if not (self._peers.away or managed.by_hand or managed.tickets):
+                managed.hindered = f"it waits: {words(fault)}"
+                managed.postponed_until = self._later(managed)
                 return None
             lock = Unlocked()
         except OSError as error:
             log.warning("%s: cannot be looked at: %s", managed.name, words(error))
-            managed.postponed_until = self._now() + BUSY_AGAIN
+            managed.postponed_until = self._later(managed)
             return None
         return lock if self._is_needed(managed) else None
+
+    def _later(self, managed: ManagedCertificate) -> float:
+        """When to look again whether another machine is at work still."""
+        facts = managed.facts
+        lifetime = facts.not_after - facts.not_before if facts is not None else None
+        return self._now() + ranks.within(BUSY_AGAIN, lifetime, _BUSY_PART)
 
     def _is_needed(self, managed: ManagedCertificate) -> bool:
         """Whether the certificate, as the shared store has it now, still calls for an attempt. If
@@ -164,7 +176,7 @@ class Together:
         """Give up an attempt whose lock was lost: another machine has the lock, or had it. The
         certificate that the other machine has stored is kept, and loaded here."""
         log.warning("%s: attempt given up: %s", managed.name, words(fault))
-        managed.postponed_until = self._now() + BUSY_AGAIN
+        managed.postponed_until = self._later(managed)
         with contextlib.suppress(OSError):
             self._repository.refresh(managed.name)
         managed.pair = managed.facts = None

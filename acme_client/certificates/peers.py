@@ -70,12 +70,20 @@ class Peers:
     def told(self, members: Members, *, away: bool) -> None:
         """Replace what is known. ``members``: every member that lives, this machine among them;
         ``away``: whether the shared store cannot be reached."""
-        self._members, self._away, self._known = dict(members), away, True
         self._places = {}
+        self._members, self._away, self._known = dict(members), away, True
+        self._places = {}  # what was worked out in between may be of the members before
         wishes = [one.wishes for one in members.values()]
         self._differ = any(one != wishes[0] for one in wishes[1:])
         clocks = [one.clock for one in members.values()]
         self._offset = -statistics.median(clocks) if clocks else 0.0
+
+    @property
+    def is_only(self) -> bool:
+        """Whether no other machine orders, as far as is known."""
+        return self._known and not any(
+            one.orders for node, one in self._members.items() if node != self.node
+        )
 
     def lives(self, node: str) -> bool:
         return node in self._members
@@ -106,10 +114,13 @@ class Peers:
             return 0
         if not self._orders or not self._known:
             return None
-        found = self._places.get((name, turn))
+        known, members = self._places, self._members  # another thread may replace both
+        # Both certificates of a site have one order: there is one answer to TLS-ALPN-01 for a name.
+        site = name.partition("/")[0]
+        found = known.get((site, turn))
         if found is None:
-            ordering = [node for node, one in self._members.items() if one.orders]
-            found = self._places[name, turn] = places(name, {*ordering, self.node}, turn)
+            ordering = [node for node, one in members.items() if one.orders]
+            found = known[site, turn] = places(site, {*ordering, self.node}, turn)
         if made_for and self._differ and any(self._wish(node, name) != made_for for node in found):
             found = sorted(found, key=lambda node: self._wish(node, name) != made_for)
         return found.index(self.node)

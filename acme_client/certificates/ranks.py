@@ -50,6 +50,12 @@ def step(lifetime: float | None) -> float:
     return STEP_WITHOUT if lifetime is None else min(STEP, max(lifetime, 0.0) * STEP_PART)
 
 
+def within(seconds: float, lifetime: float | None, part: float) -> float:
+    """Return these seconds, or, of a life that is short, this part. ``lifetime`` None: nothing is
+    served."""
+    return seconds if lifetime is None else min(seconds, max(lifetime, 0.0) * part)
+
+
 def alone_from(place: int, not_before: float, not_after: float) -> float | None:
     """Return when the node at a place orders while the shared store is unreachable; None: never.
     Each place begins when half of the life that the place before had left is over."""

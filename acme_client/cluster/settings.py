@@ -15,7 +15,7 @@ VERSION = 1  # of the documents in the engine, and of the cluster's format
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """``order``: whether this node orders certificates, if no other one does. ``secret``: what the
+    """``order``: whether this node orders certificates, as the others do. ``secret``: what the
     file with the cluster's secrets has. ``fault``: why the engine cannot be asked at all; what is
     on the disk is served all the same."""
 

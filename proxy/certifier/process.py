@@ -70,8 +70,7 @@ def _cluster_settings(cluster: Cluster) -> ClusterSettings:
 def _node(shared: ClusterSettings, store: Store, link: ChannelLink, wanted: Settings) -> Node:
     from acme_client.cluster.node import Node
 
-    names = {one.name: one.names for one in wanted.wanted}
-    return Node(shared, store, link, names, link.report_cluster)
+    return Node(shared, store, link, wanted.wanted, link.report_cluster)
 
 
 def _api_process(

@@ -19,6 +19,7 @@ from dataclasses import field
 from pathlib import Path
 
 from acme_client.late_dataclass import dataclass
+from acme_client.status import ClusterStatus
 from acme_client.storage import documents
 from acme_client.storage.atomic import Disk
 
@@ -100,19 +101,23 @@ class Alerting:
             with contextlib.suppress(OSError):
                 os.unlink(config.state / FILE)
             return
-        self._note(rules, [site.names[0] for site in config.sites], now)
+        cluster = None if config.cluster is None else self._registry.cluster
+        self._note(rules, [site.names[0] for site in config.sites], cluster, now)
         spent = time.monotonic() - now
         self._look_at = now + max(_LOOK_EVERY, spent / _LOOK_PART)
         for way in rules.ways:
             self._send(way, config, generation, now)
         self._keep()
 
-    def _note(self, rules: Alerts, wanted: Sequence[str], now: float) -> None:
+    def _note(
+        self, rules: Alerts, wanted: Sequence[str], cluster: ClusterStatus | None, now: float
+    ) -> None:
         assert self._incidents is not None  # noqa: S101 - for mypy; `look` has seen to it
         unix = time.time()
         view = incidents.look(
-            self._registry.statuses(), wanted, self._overview.certifier_silent(), rules, unix
-        )
+            self._registry.statuses(), wanted, self._overview.certifier_silent(), rules, unix,
+            incidents.teller(cluster),
+        )  # fmt: skip
         news = self._incidents.follow(view, rules.repeat, unix)
         for notice in news:
             log.log(

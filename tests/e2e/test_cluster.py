@@ -51,7 +51,7 @@ def test_one_machine_orders_and_the_others_take_and_serve(cluster: Cluster) -> N
     assert first.status()["orders"]
     for node in (second, third):
         told = node.status()
-        assert (told["orders"], told["orderer"], told["connected"]) == (False, "web-1", True)
+        assert (told["orders"], told["ordering"], told["connected"]) == (False, ["web-1"], True)
     members = first.running.await_status(
         first.state, lambda document: len(document["cluster"]["members"]) == 3
     )["cluster"]["members"]
@@ -60,7 +60,7 @@ def test_one_machine_orders_and_the_others_take_and_serve(cluster: Cluster) -> N
     ]  # fmt: skip
     page = said(first, "status", "--cluster")
     assert "cluster shop: this machine, web-1, orders certificates; 3 machines are there" in page
-    assert "web-1 orders it, web-2 takes it" in said(second, "why", NAME)
+    assert "web-1 may order it, web-2 takes it" in said(second, "why", NAME)
     # What lies in the engine cannot be read.
     api = EtcdApi(cluster.etcd.endpoints)
     found = api.call("/v3/kv/range", below("/"))["kvs"]
@@ -179,26 +179,74 @@ def test_an_older_program_beside_a_newer_takes_nothing_and_gives_nothing(cluster
     assert "shop has format 1" in said(second, "cluster", "format")
 
 
-def test_another_machine_takes_over_and_the_first_only_takes(cluster: Cluster) -> None:
+def test_every_machine_that_may_order_does_and_when_one_is_gone_the_others_do(
+    cluster: Cluster,
+) -> None:
     first, second, third = cluster.nodes
-    assert "this machine is to order nothing" in said(second, "cluster", "join", "--take-over")
-    left = said(first, "cluster", "leave")
-    assert "nobody orders certificates for shop now" in left
-    first.running.await_status(first.state, lambda document: not document["cluster"]["orders"])
-    refused = said(first, "certs", "renew", NAME)
-    assert "no machine of the cluster orders certificates" in refused
     second.order = True
     second.write()
     assert treehouse("reload", "--config", str(second.config)).returncode == 0
-    assert "who orders: nobody yet" in said(second, "cluster", "join")
-    taken = said(second, "cluster", "join", "--take-over")
-    assert "web-2 orders the certificates of shop from now on" in taken
-    second.running.await_status(
-        second.state, lambda document: (document["cluster"] or {}).get("orders")
-    )
+    for node in cluster.nodes:
+        node.running.await_status(
+            node.state,
+            lambda document: (document["cluster"] or {}).get("ordering") == ["web-1", "web-2"],
+        )
+    joined = said(second, "cluster", "join")
+    assert "this machine is web-2, which orders certificates, as the others do" in joined
+    assert "web-1 orders" in joined
+    assert "this node orders certificates beside web-1" in said(second, "cluster", "check")
     cluster.led_to(third)
+    before = orders(cluster.ca)
     renewed = treehouse("certs", "renew", NAME, "--force", "--config", str(second.config))
     assert renewed.returncode == 0, renewed.stderr + second.running.text()
     cluster.serial = second.await_served()
     assert first.await_served(cluster.serial) == third.await_served(cluster.serial)
-    assert first.status()["orderer"] == "web-2"
+    # Both want another site, and it is ordered once, by whichever is the first.
+    cluster.ca.resolve("b.example", third.address)
+    for node in cluster.nodes:
+        node.write("b.example")
+        assert treehouse("reload", "--config", str(node.config)).returncode == 0
+    serial = first.await_served(name="b.example", within=60)
+    assert second.await_served(serial, "b.example") == third.await_served(serial, "b.example")
+    assert orders(cluster.ca) == before + 2
+    # One is gone: what it would order, the other does, with the same account.
+    first.kill()
+    cluster.ca.resolve("c.example", third.address)
+    for node in (second, third):
+        node.write("b.example", "c.example")
+        assert treehouse("reload", "--config", str(node.config)).returncode == 0
+    serial = second.await_served(name="c.example", within=90)
+    assert third.await_served(serial, "c.example") == serial
+    keys = [(node.state / "accounts/127.0.0.1/key.pem").read_bytes() for node in (first, second)]
+    assert keys[0] == keys[1]
+    first.write("b.example", "c.example")
+    first.start()
+    assert first.await_served(serial, "c.example") == serial
+    assert orders(cluster.ca) == before + 3
+    assert "take cluster out of the configuration" in said(first, "cluster", "leave")
+
+
+def test_files_that_differ_are_told_and_nothing_is_ordered(cluster: Cluster) -> None:
+    _first, second, _third = cluster.nodes
+    before = orders(cluster.ca)
+    second.write("b.example", "c.example, d.example")
+    assert treehouse("reload", "--config", str(second.config)).returncode == 0
+    told = second.running.await_status(
+        second.state,
+        lambda document: any(one["contested"] for one in document["certificates"]),
+    )
+    (one,) = [one for one in told["certificates"] if one["contested"]]
+    assert "are configured differently" in one["contested"]
+    assert "are configured differently" in said(second, "why", "c.example")
+    assert "are configured differently" in said(second, "doctor", "c.example")
+    assert orders(cluster.ca) == before
+    second.write("b.example", "c.example")
+    assert treehouse("reload", "--config", str(second.config)).returncode == 0
+    second.running.await_status(
+        second.state,
+        lambda document: (
+            document["certificates"]
+            and not any(one["contested"] for one in document["certificates"])
+        ),
+    )
+    assert orders(cluster.ca) == before

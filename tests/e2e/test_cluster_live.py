@@ -2,7 +2,7 @@
 
     CLUSTER_SECONDS=300 pytest tests/e2e/test_cluster_live.py      (make cluster)
 
-All three machines may order, and one does. Each handshake is verified by the client, so that an
+All three machines order, each certificate once. Each handshake is verified by the client, so that an
 expired certificate would be a failure; a machine that is killed is not visited while it is gone.
 """
 

@@ -34,6 +34,7 @@ from ..store import (
     Files,
     Lock,
     Names,
+    Unreadable,
     demand_known,
 )
 from .api import Answer, EtcdApi, below, decoded, encoded, number
@@ -46,7 +47,6 @@ _LOCK, _SESSION = ":lock/", ":session/"
 # Operations that a transaction may have by the engine's default, `--max-txn-ops`.
 _OPERATIONS_MOST = 128
 _TRIES = 20
-_REVISIONS = {"create_revision", "mod_revision"}
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
 _PAGE = 200
 
@@ -54,10 +54,6 @@ Operation = Mapping[str, Any]
 # Said here, because `list` means something else inside the class.
 Operations = list[Operation]
 Numbers = list[int]
-
-
-class Unreadable(OSError):
-    """A document cannot be opened: damaged, forged, or sealed with another secret."""
 
 
 class Folder(NamedTuple):
@@ -219,66 +215,8 @@ class EtcdStore:
                 return _EtcdLock(self, key, number(found.get("create_revision")), held)
         return None
 
-    def claim(self, folder: str, owner: str) -> tuple[Lock | None, str]:
-        """Claim a folder for an owner, who has it until the claim is given back or given to another
-        owner, whether or not the owner lives. Returns the lock and the owner; where another owner
-        has the claim, that owner and no lock. Raises OSError, `Unreadable`."""
-        key = self._lock_key(folder)
-        put = self._writing_owner(folder, owner)
-        answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
-        if answer.get("succeeded"):
-            return _EtcdLock(self, key, number(answer["header"].get("revision")), None), owner
-        (found,) = answer["responses"][0]["response_range"]["kvs"]
-        has, revision = self._owner_in(folder, found)
-        if has != owner:
-            return None, has
-        return _EtcdLock(self, key, revision, None), owner
-
-    def owner(self, folder: str) -> str | None:
-        """Return who has claimed a folder. Raises OSError, `Unreadable`."""
-        claimed = self._claimed(folder)
-        return claimed[0] if claimed is not None else None
-
-    def give(self, folder: str, owner: str) -> None:
-        """Give a claim to this owner, whoever has it: the owner before is fenced off."""
-        self._transaction([], [self._writing_owner(folder, owner)])
-
-    def take(self, folder: str, owner: str, successor: str) -> bool:
-        """Give a claim to another owner, unless it is no longer this one's; returns whether it has
-        been given. Raises OSError, `Unreadable`."""
-        claimed = self._claimed(folder)
-        if claimed is None or claimed[0] != owner:
-            return False
-        same = _changed_at(self._lock_key(folder), claimed[1])
-        answer = self._transaction([same], [self._writing_owner(folder, successor)])
-        return bool(answer.get("succeeded"))
-
-    def is_there(self, folder: str, file: str) -> bool:
-        """Whether a file that was stored alone is there. Raises OSError."""
-        return self._exists(self._key(folder, file))
-
     def _lock_key(self, folder: str) -> str:
         return f"{self.prefix}{_LOCK}{folder}"
-
-    def _claimed(self, folder: str) -> tuple[str, int] | None:
-        """Return who has claimed a folder, and the revision at which the claim was written; None
-        for a folder that is not claimed."""
-        answer = self.api.call("/v3/kv/range", {"key": encoded(self._lock_key(folder))})
-        for found in answer.get("kvs") or ():
-            return self._owner_in(folder, found)
-        return None
-
-    def _owner_in(self, folder: str, found: Mapping[str, Any]) -> tuple[str, int]:
-        key = self._lock_key(folder)
-        try:
-            owner = self._seals.open(key, folder, decoded(found.get("value"))).decode()
-        except (NotOpened, UnicodeDecodeError) as why:
-            raise Unreadable(errno.EBADMSG, f"{key} cannot be used: {why}") from None
-        return owner, number(found.get("mod_revision"))
-
-    def _writing_owner(self, folder: str, owner: str) -> Operation:
-        key = self._lock_key(folder)
-        return _writing(key, self._seals.seal(key, folder, owner.encode()))
 
     def seal_anew(self) -> tuple[int, Names]:
         """Seal everything with the first secret; returns how many documents were, and the keys of
@@ -287,16 +225,15 @@ class EtcdStore:
         done, closed = 0, []
         for key, value, revision in self._range(self.prefix):
             rest = key.removeprefix(self.prefix)
-            if rest.startswith(_SESSION) or not value:
+            if rest.startswith((_SESSION, _LOCK)) or not value:
                 continue
-            folder = rest.removeprefix(_LOCK) if rest.startswith(_LOCK) else rest.rpartition("/")[0]
+            folder = rest.rpartition("/")[0]
             try:
                 sealed = self._seals.seal(key, folder, self._seals.open(key, folder, value))
             except NotOpened:
-                if not rest.startswith(_LOCK):
-                    closed.append(key)
+                closed.append(key)
                 continue
-            # The lease stays what it is, and so does a lock's token, its revision of creation.
+            # The lease stays what it is.
             put = _writing(key, sealed, ignore_lease=True)
             answer = self._transaction([_changed_at(key, revision)], [put])
             done += bool(answer.get("succeeded"))
@@ -323,10 +260,6 @@ class EtcdStore:
                 self.api.call("/v3/kv/put", put)
                 self._lease = lease
             return self._lease
-
-    def watch_claims(self, wake: Callable[[], object]) -> None:
-        """Have ``wake`` called when a claim has been taken or given back."""
-        self._watches.append(Watch(self.api, f"{self.prefix}{_LOCK}", wake))
 
     # Others
 
@@ -482,10 +415,7 @@ class EtcdStore:
                 return
             for response, one in zip(answer.get("responses") or (), fence, strict=False):
                 found = response.get("response_range", {}).get("kvs") or [{}]
-                if any(
-                    number(found[0].get(each)) != number(one.get(each))
-                    for each in one.keys() & _REVISIONS
-                ):
+                if number(found[0].get("create_revision")) != number(one["create_revision"]):
                     raise Fenced(errno.EPERM, "the lock has been lost")
         raise Conflict(errno.EAGAIN, "others change it all the time")
 
@@ -502,21 +432,15 @@ class EtcdStore:
 
 
 class _EtcdLock:
-    """``lease`` None: a claim, which is held until it is given back."""
-
-    def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease | None) -> None:
+    def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease) -> None:
         self.token = token
         self.key = key
         self._store = store
         self._lease = lease
         self._given_back = False
 
-    @property
-    def leased(self) -> bool:
-        return self._lease is not None
-
     def holds(self) -> bool:
-        return not self._given_back and (self._lease is None or self._lease.lives())
+        return not self._given_back and self._lease.lives()
 
     def release(self) -> None:
         self._given_back = True
@@ -527,8 +451,7 @@ def _fence(by: object) -> Operations:
     """The condition that a lock is its holder's still."""
     if not isinstance(by, _EtcdLock):
         return []
-    # A claim is its owner's until another owner is written into it.
-    return [(_created_at if by.leased else _changed_at)(by.key, by.token)]
+    return [_created_at(by.key, by.token)]
 
 
 def _created_at(key: str, revision: int) -> Operation:

@@ -67,7 +67,7 @@ class Cluster(Section):
     )
     order: Switch = Field(
         default=True,
-        description="Order certificates while no other machine does; false: only take them.",
+        description="Order certificates, each once among the machines; false: only take them.",
     )
     node: Annotated[str | None, word(_parse_node)] = Field(
         default=None, description="What this machine is called; left out: the host's name."

@@ -125,3 +125,20 @@ def test_after_three_certificates_in_a_day_no_other_is_made_for_a_while() -> Non
     assert braked_until(record, DAY) is None
     short = replace(record, not_after=90.0)  # and many are needed of those that live for seconds
     assert braked_until(short, 300.0) is None
+
+
+def test_both_certificates_of_a_site_have_one_order() -> None:
+    members = {f"web-{number}": Member() for number in range(5)}
+    for node in members:
+        peers = Peers(node)
+        peers.told(members, away=False)
+        assert peers.place("a.example") == peers.place("a.example/rsa")
+
+
+def test_who_knows_of_no_other_that_orders_is_the_only_one() -> None:
+    peers = Peers("web-1")
+    assert not peers.is_only, "nobody has told yet"
+    peers.told({"web-1": Member(), "web-2": Member(orders=False)}, away=True)
+    assert peers.is_only
+    peers.told({"web-1": Member(), "web-2": Member()}, away=True)
+    assert not peers.is_only

@@ -37,10 +37,11 @@ STATS: WorkerStats = {
     "upstreams": [],
 }
 CLUSTER: ClusterStatus = {
-    "name": "shop", "node": "web-1", "orders": True, "orderer": "web-1", "connected": True,
+    "name": "shop", "node": "web-1", "orders": True, "ordering": ["web-1"], "connected": True,
     "fault": None, "refused": {}, "behind": 0,
     "members": [
-        {"node": "web-1", "version": "1", "since": None, "orders": True, "candidate": True, "seen": 7, "behind": 0}
+        {"node": "web-1", "version": "1", "since": None, "orders": True, "seen": 7,
+         "behind": 0, "clock": -3, "differs": 1}
     ],
 }  # fmt: skip
 WARNED: Warned = {"at": 2e9, "level": "error", "process": "worker 1", "text": "it hangs"}

@@ -87,7 +87,7 @@ def overview() -> Overview:
                  "in_flight": 1, "failures": 0},
             ],
             "cluster": {
-                "name": "shop", "node": "web-2", "orders": False, "orderer": "web-1",
+                "name": "shop", "node": "web-2", "orders": False, "ordering": ["web-1"],
                 "connected": True, "fault": None, "refused": {}, "behind": 0, "members": [],
             },
         },
