@@ -18,6 +18,7 @@ from typing import Any, assert_never
 
 from acme_client.link import Challenge, Command, LinkBroken, Served, Taken
 from acme_client.status import CertificateStatus, ClusterStatus
+from acme_client.storage.etcd.figures import EngineFigures
 
 from ..ipc.channel import Channel, ChannelClosed, sealed
 from ..ipc.codec import JsonObject, Malformed, encode
@@ -38,6 +39,7 @@ from ..ipc.messages import (
     Publish,
     Report,
     ReportCluster,
+    ReportEngine,
     Retract,
     Warned,
 )
@@ -107,6 +109,11 @@ class ChannelLink:
         """Report how this machine stands in its cluster; any thread may."""
         with contextlib.suppress(LinkBroken):  # the main thread ends by it
             self._send(ReportCluster(status))
+
+    def report_engine(self, figures: EngineFigures) -> None:
+        """Report what was counted of the cluster's engine; any thread may."""
+        with contextlib.suppress(LinkBroken):  # the main thread ends by it
+            self._send(ReportEngine(figures))
 
     def warned(self, at: float, level: str, process: str, text: str) -> None:
         """Tell the supervisor of a line in the log; any thread may."""

@@ -53,6 +53,7 @@ from ..ipc.messages import (
     Ready,
     Report,
     ReportCluster,
+    ReportEngine,
     Retract,
     Stats,
     Truncated,
@@ -339,6 +340,8 @@ class Supervisor:
                 parts.registry.report(name, status)
             case ReportCluster(cluster):
                 parts.registry.cluster = cluster
+            case ReportEngine(figures):
+                parts.registry.engine.reported(figures)
             case Warned(warned):
                 parts.board.warned(warned)
             case Truncated(ticket):

@@ -182,7 +182,9 @@ class ToHttps:
         port = self._port
         host = b"[%s]" % request.host if b":" in request.host else request.host
         authority = host if port == 443 else b"%s:%d" % (host, port)
-        location = b"https://%s%s" % (authority, request.target)
+        # OPTIONS * asks about the server itself, whose URI has no path (RFC 9112 §3.2.4).
+        path = b"" if request.target == b"*" else request.target
+        location = b"https://%s%s" % (authority, path)
         return Response(301 if old else 308, [(b"location", location)], handler="redirect")
 
 

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from ...late_dataclass import dataclass
 from ..store import Full, Unreachable
+from .figures import Figures
 
 Body = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -86,6 +87,7 @@ class EtcdApi:
         self._closed = False
         self.answered_at = 0.0  # by `time.monotonic`; 0: never
         self.fault = ""  # why there was no answer last time; empty: there was one
+        self.figures = Figures()
 
     # Calls
 
@@ -176,6 +178,13 @@ class EtcdApi:
         self.fault = ""
 
     def _at(self, endpoint: str, path: str, body: Body) -> Answer:
+        begun = time.monotonic()
+        try:
+            return self._answer_of(endpoint, path, body)
+        finally:
+            self.figures.called(time.monotonic() - begun)
+
+    def _answer_of(self, endpoint: str, path: str, body: Body) -> Answer:
         with self._lock:
             idle = self._idle.get(endpoint)
             kept = idle.pop() if idle else None

@@ -154,6 +154,7 @@ class EtcdStore:
                     seen = folders[edit.folder] = self._folder(edit.folder)
                     compares += self._is_still(edit.folder, seen)
                 if edit.replaces is not ANYTHING and folders[edit.folder].mark != edit.replaces:
+                    self.api.figures.conflict()
                     raise Conflict(errno.EEXIST, "it has changed meanwhile", edit.folder)
                 if edit.files:
                     self._put_files(edit.folder, folders[edit.folder], edit.files, operations)
@@ -267,6 +268,12 @@ class EtcdStore:
         watch = Watch(self.api, f"{self.prefix}{folder}/", wake or (lambda: None))
         self._watches.append(watch)
         return watch.changed
+
+    def heard(self, folder: str) -> int:
+        """Return the engine's revision up to which a folder that is watched has been heard of; 0
+        for one that is not."""
+        start = f"{self.prefix}{folder}/"
+        return min((one.revision for one in self._watches if one.prefix == start), default=0)
 
     def tidy(self) -> None:
         """Nothing is left by writers that are interrupted."""
@@ -404,6 +411,7 @@ class EtcdStore:
         """Make a step that depends on what it has read; again while other writers are faster."""
         fence = _fence(by)
         if by is not None and not by.holds():
+            self.api.figures.fenced()
             raise Fenced(errno.EPERM, "the lock has been lost")
         for _attempt in range(_TRIES):
             compares, operations = compose()
@@ -416,7 +424,9 @@ class EtcdStore:
             for response, one in zip(answer.get("responses") or (), fence, strict=False):
                 found = response.get("response_range", {}).get("kvs") or [{}]
                 if number(found[0].get("create_revision")) != number(one["create_revision"]):
+                    self.api.figures.fenced()
                     raise Fenced(errno.EPERM, "the lock has been lost")
+            self.api.figures.conflict()
         raise Conflict(errno.EAGAIN, "others change it all the time")
 
     def _transaction(

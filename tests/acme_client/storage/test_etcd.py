@@ -20,7 +20,7 @@ import trustme
 from acme_client.storage.etcd.api import EtcdApi, Login, Refused, encoded
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from acme_client.storage.etcd.store import EtcdStore, Unreadable
-from acme_client.storage.store import Fenced, Full, Unreachable
+from acme_client.storage.store import Conflict, Edit, Fenced, Full, Unreachable
 from support.etcd import Etcd
 
 pytestmark = pytest.mark.program
@@ -57,9 +57,9 @@ def opened(etcd: Etcd) -> Iterator[Open]:
 
 
 class Watcher:
-    def __init__(self, store: EtcdStore) -> None:
+    def __init__(self, store: EtcdStore, folder: str = "certificates") -> None:
         self.woken = threading.Event()
-        self.changed = store.watch("certificates", self.woken.set)
+        self.changed = store.watch(folder, self.woken.set)
 
     def until(self, names: set[str], within: float = 30.0) -> None:
         seen: set[str] = set()
@@ -113,16 +113,27 @@ def test_what_changed_while_the_history_was_thrown_away_is_named(etcd: Etcd, ope
     store.store("certificates/gone.example", OLD)
     store.store("certificates/same.example", OLD)
     watcher = Watcher(away)
+    quiet = opened()
+    quiet_watcher = Watcher(quiet, "accounts")
     etcd.kill_all()  # so that it hears of nothing
-    away.api.endpoints = ("http://127.0.0.1:9",)
+    away.api.endpoints = quiet.api.endpoints = ("http://127.0.0.1:9",)
     etcd.start_all()
     store.store(FOLDER, OLD)
     store.delete("certificates/gone.example")
     latest = json.loads(etcd.ctl("get", "/", "--write-out", "json"))["header"]["revision"]
     etcd.ctl("compact", str(latest))
-    away.api.endpoints = etcd.endpoints
+    away.api.endpoints = quiet.api.endpoints = etcd.endpoints
     watcher.until({"example.org", "gone.example"})
     assert "same.example" not in watcher.changed()
+    deadline = time.monotonic() + 30
+    while quiet.heard("accounts") < latest:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # nothing is told where nothing had escaped
+    store.store("accounts/ca", {"key.pem": b"key"})
+    quiet_watcher.until({"ca"})
+    # A watch from which nothing had escaped is no news, though it had to compare as well.
+    assert away.api.figures.document()["reloads"] == {"compacted": 1, "restored": 0}
+    assert quiet.api.figures.document()["reloads"] == {"compacted": 0, "restored": 0}
 
 
 def test_what_an_engine_from_a_backup_has_is_compared(etcd: Etcd, opened: Open) -> None:
@@ -143,6 +154,7 @@ def test_what_an_engine_from_a_backup_has_is_compared(etcd: Etcd, opened: Open) 
     watcher.until({"a.example", "b.example"}, 60)
     assert watching.load("certificates/a.example") == OLD
     assert watching.load("certificates/b.example") == {}
+    assert watching.api.figures.document()["reloads"] == {"compacted": 0, "restored": 1}
 
 
 HOLDS = """
@@ -327,3 +339,12 @@ def test_a_lock_that_was_lost_is_not_given_back(etcd: Etcd, opened: Open) -> Non
     mine.release()
     with pytest.raises(Fenced):
         store.change([], by=mine)
+    figures = store.api.figures.document()
+    assert figures["fenced"] == 1
+    assert sum(figures["seconds"]) > 3
+    assert figures["seconds_sum"] > 0.0
+    mark = store.mark(FOLDER)
+    with pytest.raises(Conflict):
+        store.change([Edit(FOLDER, OLD, replaces="another")])
+    assert store.api.figures.document()["conflicts"] == 1
+    assert store.mark(FOLDER) == mark

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import proxy
 from acme_client.status import ClusterStatus, certificate_status
+from acme_client.storage.etcd.figures import EngineFigures
 from proxy.ipc import handoff_messages, messages
 from proxy.ipc.codec import Malformed, Vocabulary, encode
 from proxy.ipc.documents import Warned, WorkerStats
@@ -43,6 +44,9 @@ CLUSTER: ClusterStatus = {
         {"node": "web-1", "version": "1", "since": None, "orders": True, "seen": 7,
          "behind": 0, "clock": -3, "differs": 1}
     ],
+}  # fmt: skip
+ENGINE: EngineFigures = {
+    "seconds": [1, 0], "seconds_sum": 0.5, "fenced": 1, "conflicts": 2, "reloads": {"restored": 1}
 }  # fmt: skip
 WARNED: Warned = {"at": 2e9, "level": "error", "process": "worker 1", "text": "it hangs"}
 
@@ -89,6 +93,7 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_CERTIFIER, messages.Report("a.test", STATUS)),
     (messages.FROM_CERTIFIER, messages.Report("a.test", None)),
     (messages.FROM_CERTIFIER, messages.ReportCluster(CLUSTER)),
+    (messages.FROM_CERTIFIER, messages.ReportEngine(ENGINE)),
     (messages.FROM_CERTIFIER, messages.Warned(WARNED)),
     (messages.TO_EXPORTER, messages.Stop()),
     (messages.FROM_EXPORTER, messages.Exported(exported=3, failed=0)),
