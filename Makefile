@@ -171,7 +171,7 @@ lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.tx
 	done
 
 .PHONY: environment
-environment: $(READY_DEV)
+environment: $(READY_DEV) $(READY_DOCS)
 
 # As pip does for what it installs; with PYTHONDONTWRITEBYTECODE each start would compile all sources.
 .PHONY: compiled

@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem
 
 from acme_client.text import printable, timestamp
 
-from ..accelerated import lane
+from ..accelerated import fault, lane
 from ..config.load import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
 from ..log import displayable
@@ -34,6 +34,8 @@ from .running import COMMANDS
 from .words import explained
 
 _FORM = "pure Python" if lane is None else "accelerated lane"
+if fault:
+    _FORM += f": {printable(fault)}"
 
 
 class _RunByDefault(click.Group):
@@ -69,7 +71,9 @@ class _RunByDefault(click.Group):
 
 @click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(
-    VERSION, prog_name="treehouse-proxy", message=f"%(prog)s, version %(version)s ({_FORM})"
+    VERSION,
+    prog_name="treehouse-proxy",
+    message=f"%(prog)s, version %(version)s ({_FORM.replace('%', '%%')})",
 )
 def program() -> None:
     """HTTPS in front of an app or a folder, with its privileges dropped for good.

@@ -181,7 +181,7 @@ def test_the_life_of_a_package(machine: Machine, keep: Callable[[Row], None]) ->
 def _installed(machine: Machine, row: Row) -> None:
     """It runs, serves nothing, and says so."""
     row.install = machine.install("old")
-    assert "1.0.0" in machine.run("treehouse-proxy", "--version")
+    _accelerated(machine)
     assert machine.shown(UNIT, "ActiveState") == "active", machine.journal()
     assert machine.run("systemctl", "is-enabled", UNIT) == "enabled\n"
     nothing = "there is no site yet: nothing is served (write a site in /etc/treehouse-proxy/sites.d/*.yaml, then reload)"
@@ -210,6 +210,23 @@ def _installed(machine: Machine, row: Row) -> None:
     for unit in (UNIT, UNPRIVILEGED):
         path = f"/usr/lib/systemd/system/{unit}"
         assert machine.run("systemd-analyze", "verify", "--man=no", path) == ""
+
+
+def _accelerated(machine: Machine) -> None:
+    """The package has the lane of this release's Python; where it cannot be loaded, the program runs
+    without it, and says why."""
+    version = "treehouse-proxy, version 1.0.0"
+    assert machine.run("treehouse-proxy", "--version") == f"{version} (accelerated lane)\n"
+    lane = machine.run("find", "/usr/lib/treehouse-proxy", "-name", "lane.*.so").strip()
+    machine.run("mv", lane, "/tmp/lane")
+    machine.booted.put(lane, b"of another machine")
+    said = machine.run("treehouse-proxy", "--version")
+    assert said.startswith(f"{version} (pure Python: the accelerated lane cannot be loaded: ")
+    machine.run("systemctl", "restart", UNIT)
+    assert machine.shown(UNIT, "ActiveState") == "active", machine.journal()
+    machine.run("mv", "/tmp/lane", lane)
+    machine.run("chmod", "644", lane)
+    machine.run("systemctl", "restart", UNIT)
 
 
 def _configured(machine: Machine) -> None:

@@ -22,6 +22,8 @@ def routes(imported: Import, text: str, more: str = "") -> dict[str, dict[str, o
     [
         ("location / { proxy_pass http://127.0.0.1:1; proxy_set_header Host $host; }",
          {"/*": {"backend": "http://127.0.0.1:1"}}),
+        ("location / { proxy_pass http://127.0.0.1:1; proxy_set_header Host app.internal:81; }",
+         {"/*": {"backend": "http://127.0.0.1:1", "request_headers": {"host": "app.internal:81"}}}),
         ("location / { proxy_pass http://127.0.0.1:1; }",
          {"/*": {"backend": "http://127.0.0.1:1", "preserve_host": False}}),
         ("location / { proxy_pass http://127.0.0.1:1/v1; proxy_set_header Host $http_host; }",

@@ -117,6 +117,7 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedForegroundParent()),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedLock()),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedDoor("/run/docker.sock")),
+    (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedHistory()),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedFacts(3, 0, "auto")),
     (handoff_messages.FROM_SUCCESSOR, messages.Ready()),
     (handoff_messages.FROM_SUCCESSOR, handoff_messages.Successor(12)),
@@ -221,7 +222,7 @@ def test_the_spelling_between_versions_stays() -> None:
         ("to", handoff_messages.TO_SUCCESSOR), ("from", handoff_messages.FROM_SUCCESSOR),
     )} == {
         "to": {
-            "listener", "certificate", "certificates", "manager", "keeper", "lock", "door", "estate",
+            "listener", "certificate", "certificates", "manager", "keeper", "lock", "door", "history", "estate",
         },
         "from": {"ready", "successor"},
     }  # fmt: skip
