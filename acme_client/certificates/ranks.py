@@ -36,12 +36,13 @@ ALONE_MOST = 3
 
 def places(name: str, nodes: Iterable[str], turn: int = 0) -> list[str]:
     """Return the nodes in this certificate's order. ``turn``: failures in a row."""
-    ordered = sorted(nodes, key=lambda node: _weight(node, name))
+    ordered = sorted(nodes, key=lambda node: weight(node, name))
     first = turn % len(ordered) if ordered else 0
     return ordered[first:] + ordered[:first]
 
 
-def _weight(node: str, name: str) -> bytes:
+def weight(node: str, name: str) -> bytes:
+    """Return what the nodes are ordered by for this certificate, the smallest first."""
     return hashlib.blake2b(f"{node}\0{name}".encode(), digest_size=8).digest()
 
 

@@ -53,6 +53,11 @@ def one_machine(
     return sum(ca.orders_by_hour.values()), ca.questions
 
 
+@functools.cache
+def one_machine_in_peace(count: int, lifetime: float, days: float) -> tuple[int, int]:
+    return one_machine(sites(count), lifetime, days)
+
+
 def makers(cluster: Cluster) -> Counter[str]:
     """How many of the certificates in use each machine has made."""
     return Counter(
@@ -373,58 +378,88 @@ def test_a_machine_that_has_never_reached_the_engine_orders_nothing() -> None:
 
 CERTIFICATES = int(os.environ.get("YEARS_CERTIFICATES", "8"))
 YEARS = float(os.environ.get("YEARS", "0.2"))
+# By which every clock is wrong all the time, either way; within a minute of the others all is well.
+APART = 25.0
+# Questions and orders more than one machine's: a part, and what few certificates need by chance.
+MORE = 0.02
 
 
-def disturb(cluster: Cluster, names: Names, end: float, rng: random.Random) -> None:
-    """Draw what goes wrong until ``end``: one thing after the other, each as long as it is borne."""
-    lifetime = cluster.ca.lifetime
-    longest = most(lifetime, len(names), information=cluster.ca.information)
-    at = START + 5 * DAY
-    while at < end - longest - 3 * DAY:
-        life = rng.choice(cluster.lives)
-        length = longest * rng.choice((1.0, rng.uniform(0.01, 0.5)))
-        match rng.choice(("kill", "kill", "leave", "cut off", "clock", "away", "files", "files")):
+class Troubles:
+    """What goes wrong until ``end``: one thing after the other, each as long as it is borne, and each
+    on a machine that runs at that moment."""
+
+    def __init__(self, cluster: Cluster, names: Names, end: float, rng: random.Random) -> None:
+        self.cluster, self.names, self.rng = cluster, names, rng
+        self.kinds: Counter[str] = Counter()
+        self.other_files = 0  # certificates that one machine alone wants to be others for a while
+        kinds = ["kill", "kill", "leave", "cut off", "clock", "away", "files", "files"]
+        lifetime = cluster.ca.lifetime
+        longest = most(lifetime, len(names), information=cluster.ca.information)
+        at = START + 5 * DAY
+        while at < end - longest - 3 * DAY:
+            length = longest * rng.choice((1.0, rng.uniform(0.01, 0.5)))
+            kind = rng.choice(kinds)
+            self.kinds[kind] += 1
+            cluster.at(at, functools.partial(self._begin, kind, length))
+            at += max(length, DAY) + 2 * DAY + rng.uniform(0.0, 0.3) * lifetime
+
+    def _begin(self, kind: str, length: float) -> None:
+        cluster, rng, names = self.cluster, self.rng, self.names
+        life = rng.choice([one for one in cluster.lives if one.running])
+        match kind:
             case "kill":
-                length = rng.choice((1.0, 30.0, 2 * HOUR))
-                cluster.at(at, functools.partial(cluster.kill, life, length))
+                cluster.kill(life, rng.choice((1.0, 30.0, 2 * HOUR)))
             case "leave":
-                cluster.at(at, functools.partial(cluster.remove_and_add, life, names, DAY))
-                length = DAY
+                cluster.remove_and_add(life, names, DAY)
             case "cut off":
-                cluster.at(at, functools.partial(cluster.cut_off, life, length))
+                cluster.cut_off(life, length)
             case "clock":
-                skew = rng.choice((-1, 1)) * rng.choice((20.0, 300.0, 20 * HOUR))
-                cluster.at(at, functools.partial(cluster.set_clock, life, skew))
-                cluster.at(at + length, functools.partial(cluster.set_clock, life, 0.0))
+                usual, skew = life.skew, rng.choice((-1, 1)) * rng.choice((20.0, 300.0, 20 * HOUR))
+                cluster.set_clock(life, usual + skew)
+                cluster.after(length, functools.partial(cluster.set_clock, life, usual))
             case "away":
-                cluster.at(at, functools.partial(cluster.lose_engine, length))
+                cluster.lose_engine(length)
             case "files":
-                length = rng.uniform(1.0, 5.0) * DAY
-                other = [(*one, f"more{at:.0f}.{one[0]}") for one in names[: len(names) // 10]]
-                files: Names = [*other, *names[len(other) :]]
-                cluster.at(at, functools.partial(cluster.restart, life, files))
-                cluster.at(at + length, functools.partial(cluster.restart, life, names))
-        at += length + 2 * DAY + rng.uniform(0.0, 0.3) * lifetime
+                other = [(*one, f"more{cluster.ca.now:.0f}.{one[0]}") for one in names]
+                few = -(-len(names) // 10)
+                self.other_files += few
+                cluster.restart(life, [*other[:few], *names[few:]])
+                cluster.after(
+                    rng.uniform(1.0, 5.0) * DAY, functools.partial(cluster.restart, life, names)
+                )
 
 
 @pytest.mark.timeout(8 * 3600)
 @pytest.mark.parametrize("peace", [True, False], ids=["peace", "trouble"])
-@pytest.mark.parametrize("nodes", [3, 10])
+@pytest.mark.parametrize("nodes", [1, 3, 10])
 def test_years_of_several_machines(nodes: int, peace: bool) -> None:
     begun = time.process_time()
     names, lifetime, days = sites(CERTIFICATES), 45 * DAY, YEARS * 365
     cluster = cluster_of(nodes, names, lifetime)
+    rng = random.Random(nodes)
+    other_files = 0
+    for life in cluster.lives if nodes > 1 else ():
+        cluster.set_clock(life, rng.uniform(-APART, APART))
     if not peace:
-        disturb(cluster, names, START + days * DAY, random.Random(nodes))
+        troubles = Troubles(cluster, names, START + days * DAY, rng)
     cluster.run(START + days * DAY)
-    demand_peace(cluster)
     took = time.process_time() - begun
-    orders, questions = one_machine(names, lifetime, days)
     alone = sum(life.made_alone for life in cluster.lives)
+    orders, questions = one_machine_in_peace(len(names), lifetime, days)
+    kinds = "" if peace else ", ".join(f"{one} {many}" for one, many in troubles.kinds.items())
     print(
         f"\n| {nodes} | {'no' if peace else 'yes'} | {len(names)} | {YEARS:g} | {cluster.orders} | "
-        f"{orders} | {alone} | {cluster.ca.questions} | {questions} | {len(cluster.lapses)} | "
-        f"{len(cluster.ca.limits_hit)} | {len(cluster.deaths)} | {took:.0f} s |"
+        f"{orders} | {alone} | {cluster.cut_short} | {cluster.ca.questions} | {questions} | "
+        f"{len(cluster.lapses)} | {len(cluster.ca.limits_hit)} | {len(cluster.started)} | "
+        f"{took:.0f} s | {kinds}"
     )
-    assert cluster.orders <= orders * 1.02 + alone + len(cluster.deaths)
-    assert cluster.ca.questions <= questions * 1.02 + len(cluster.started) * len(names)
+    demand_peace(cluster)
+    if not peace and nodes == 1:  # what it wants is what there is: each change of files is an order
+        other_files = 2 * troubles.other_files
+    few = 0 if len(names) >= 100 else cluster.cut_short + alone
+    assert cluster.orders <= orders * (1 + MORE) + few + other_files
+    few = 0 if len(names) >= 100 else len(cluster.started) * len(names)
+    assert cluster.ca.questions <= questions * (1 + MORE) + few
+    if peace and nodes == 1:
+        assert cluster.orders >= orders * (1 - MORE)
+        assert cluster.ca.questions >= questions * (1 - MORE)
