@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from support.http.backend_app import Application, running, serving
 from support.http.client import http, https
-from support.program.browser import barriers, browser, overflow
+from support.program.browser import WITHIN, barriers, browser, overflow
 from support.program.ports import free_ports
 from support.program.server import REPOSITORY, Server, packages, treehouse
 
@@ -29,7 +29,6 @@ pytestmark = pytest.mark.program
 # Words of a backend that would be markup if anybody took them for it.
 EVIL = b"<img src=x onerror=document.title='taken'>"
 EVENT = 'html[data-events="{}"]'
-WITHIN = 30_000  # milliseconds
 
 
 class Well(Application):
@@ -243,7 +242,7 @@ def test_charts_move_under_load(world: World, page: Page) -> None:
         drawn = chart.inner_html()
         expect(page.locator("#sites")).to_contain_text("a.test", timeout=WITHIN)
         expect(page.locator("#charts")).to_contain_text("TLSv1.3", timeout=WITHIN)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while chart.inner_html() == drawn:
             assert time.monotonic() < end
             page.wait_for_timeout(250)
@@ -445,13 +444,14 @@ sites:
         server.await_log("s999.test: certificate obtained", within=120)
         page = chromium.new_page()
         url = f"http://127.0.0.1:{admin}/"
-        times = []
-        for _ in range(3):
+        times = [WITHIN / 1000]
+        # Once is enough: a busy machine has quiet moments, a page that takes longer has none.
+        while min(times) > 1:
+            assert len(times) < 30, times
             begun = time.monotonic()
             page.goto(url)
-            page.wait_for_selector("#certificates svg")
+            page.wait_for_selector("#certificates svg", timeout=WITHIN)
             times.append(time.monotonic() - begun)
-        assert min(times) < 1, times
         expect(page.locator("#certificates")).to_contain_text("1000 in all")
         page.get_by_label("Find a site, backend or certificate").fill("s77.test")
         page.locator("#found a").first.click()

@@ -200,7 +200,7 @@ def test_systemds_sockets_are_used_instead_of_binding(folder: Path, root: Path) 
         finally:
             process.terminate()
             process.stderr.close()
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
 
 
 def test_children_end_when_the_supervisor_is_killed(

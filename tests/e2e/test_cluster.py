@@ -149,9 +149,9 @@ def test_without_the_engine_it_starts_reloads_and_serves(cluster: Cluster) -> No
     assert second.served() != cluster.serial
     cluster.etcd.start_all()
     for node in (second, third):
-        node.await_served(cluster.serial, within=40)
+        node.await_served(cluster.serial, within=60)
         node.running.await_status(
-            node.state, lambda document: (document["cluster"] or {}).get("connected"), within=30
+            node.state, lambda document: (document["cluster"] or {}).get("connected"), within=60
         )
     checked = treehouse("cluster", "check", "--config", str(second.config))
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -166,7 +166,7 @@ def test_an_older_program_beside_a_newer_takes_nothing_and_gives_nothing(cluster
     before = store.load("cluster/format")
     store.store("cluster/format", {"format.json": b'{"version": 2}'})
     for node in (first, second):
-        node.running.await_log("the cluster is used by a newer version of this program", within=40)
+        node.running.await_log("the cluster is used by a newer version of this program", within=60)
         assert node.served() == cluster.serial
     assert "shop has format 2, and this program knows 1" in said(second, "cluster", "format")
     renewed = treehouse("certs", "renew", NAME, "--force", "--config", str(first.config))
@@ -175,7 +175,7 @@ def test_an_older_program_beside_a_newer_takes_nothing_and_gives_nothing(cluster
     assert second.served() == cluster.serial != newest
     store.store("cluster/format", before)
     store.close()
-    cluster.serial = second.await_served(newest, within=40)
+    cluster.serial = second.await_served(newest, within=60)
     assert "shop has format 1" in said(second, "cluster", "format")
 
 

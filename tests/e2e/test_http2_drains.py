@@ -109,11 +109,11 @@ def in_browser(folder: Path, port: int, ca: Path) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def in_go(port: int, ca: Path) -> Iterator[dict[str, Any]]:
+def in_go(program: Path, port: int, ca: Path) -> Iterator[dict[str, Any]]:
     """Likewise, of Go's client."""
     seen: dict[str, Any] = {}
     client = subprocess.Popen(
-        [str(go_client()), "load", f"127.0.0.1:{port}", str(ca)],
+        [str(program), "load", f"127.0.0.1:{port}", str(ca)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -123,10 +123,11 @@ def in_go(port: int, ca: Path) -> Iterator[dict[str, Any]]:
     seen |= json.loads(told)
 
 
-@pytest.mark.timeout(120 + 10 * RELOADS + 20 * UPGRADES)
+@pytest.mark.timeout(240 + 10 * RELOADS + 20 * UPGRADES)
 def test_reloads_and_upgrades_under_load_lose_nothing(
     folder: Path, root: Path, ports: tuple[int, int], shared_python: str
 ) -> None:
+    program = go_client()  # which is compiled before there is any load beside
     config = folder / "config.yaml"
     state = folder / "state"
     witness = Witness()
@@ -170,7 +171,7 @@ sites:
             calls = clients.enter_context(channel(ports[1], ca.read_bytes(), "a.test"))
             grpc = clients.enter_context(GrpcLoad(calls))
             browser = clients.enter_context(in_browser(folder, ports[1], ca))
-            go = clients.enter_context(in_go(ports[1], ca))
+            go = clients.enter_context(in_go(program, ports[1], ca))
             every = max(1, RELOADS // max(1, UPGRADES))
             upgrades = 0
             for number in range(RELOADS):

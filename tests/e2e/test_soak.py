@@ -291,7 +291,7 @@ sites:
             return https(ports[1], "a.example", None, using=using, timeout=30)
 
         def connect_h2() -> H2Talk:
-            return H2Talk(ports[1], "a.example", over_h2, within=30)
+            return H2Talk(ports[1], "a.example", over_h2, within=60)
 
         kinds = [static] * 3 + [proxied] * 3 + [posted] * 2 + [mended] * 2
         kinds += [large, handshake, broken, tunnel]

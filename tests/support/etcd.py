@@ -162,6 +162,6 @@ class Etcd:
         done = subprocess.run(
             ["etcdctl", "--endpoints", ",".join(self.endpoints), *words],
             env={**os.environ, "ETCDCTL_API": "3"},
-            capture_output=True, text=True, check=True, timeout=30,
+            capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         return done.stdout

@@ -93,7 +93,7 @@ class Collector(Served):
                         )  # fmt: skip
             self._changed.notify_all()
 
-    def await_trace(self, fits: Callable[[list[Span]], bool], within: float = 20.0) -> list[Span]:
+    def await_trace(self, fits: Callable[[list[Span]], bool], within: float = 60.0) -> list[Span]:
         """The first trace that fits."""
         end = time.monotonic() + within
         with self._changed:

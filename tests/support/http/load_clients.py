@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from .client import Talk
 
-_WITHIN = 30.0  # seconds until a test that waits has failed
+_WITHIN = 60.0  # seconds until a test that waits has failed
 _ENDS_WITHIN = 60.0
 
 _Talk = TypeVar("_Talk", bound=AbstractContextManager[Any])

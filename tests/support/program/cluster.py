@@ -94,14 +94,14 @@ sites:{names}
         context = ssl.create_default_context(cadata=self.cluster.ca.root().decode())
         try:
             with (
-                socket.create_connection((self.address, self.cluster.ports[1]), 5) as plain,
+                socket.create_connection((self.address, self.cluster.ports[1]), 60) as plain,
                 context.wrap_socket(plain, server_hostname=name) as connection,
             ):
                 return str((connection.getpeercert() or {})["serialNumber"])
         except ssl.SSLError:
             return None
 
-    def await_served(self, serial: str | None = None, name: str = NAME, within: float = 30) -> str:
+    def await_served(self, serial: str | None = None, name: str = NAME, within: float = 60) -> str:
         """The serial number, as soon as it serves something, or this."""
         deadline = time.monotonic() + within
         while True:
