@@ -46,6 +46,12 @@ def weight(node: str, name: str) -> bytes:
     return hashlib.blake2b(f"{node}\0{name}".encode(), digest_size=8).digest()
 
 
+def part(node: str, name: str) -> float:
+    """Return by which part of a step, from 0 to 1, this node's moment for this certificate differs
+    from all others."""
+    return int.from_bytes(weight(node, name)[:4]) / (1 << 32)
+
+
 def step(lifetime: float | None) -> float:
     """Seconds between two places. ``lifetime`` None: nothing is served."""
     return STEP_WITHOUT if lifetime is None else min(STEP, max(lifetime, 0.0) * STEP_PART)

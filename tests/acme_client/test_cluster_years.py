@@ -12,6 +12,7 @@ import functools
 import itertools
 import os
 import random
+import resource
 import time
 from collections import Counter
 from dataclasses import replace
@@ -22,11 +23,19 @@ from acme_client.agent.pace import BATCH
 from acme_client.certificates import ranks
 from acme_client.drill.life import ORDER_TAKES, Life
 from acme_client.drill.memory_store import MemoryStore
-from acme_client.drill.simulated_ca import DAY, DIRECTORY, HOUR, START
+from acme_client.drill.simulated_ca import (
+    ASK_AGAIN,
+    DAY,
+    DIRECTORY,
+    HOUR,
+    START,
+    left_at_renewal,
+)
 from acme_client.link import Authority, CertificateSpec
 from support.simulation.cheap_ca import CheapCa
 from support.simulation.cheap_ca import cheap as cheap  # in force for each test
-from support.simulation.cluster import Cluster
+from support.simulation.cluster import Cluster, ClusterLife
+from support.simulation.crowd import Crowd
 from support.simulation.schedules import most
 
 Names = list[tuple[str, ...]]
@@ -463,3 +472,62 @@ def test_years_of_several_machines(nodes: int, peace: bool) -> None:
     if peace and nodes == 1:
         assert cluster.orders >= orders * (1 - MORE)
         assert cluster.ca.questions >= questions * (1 - MORE)
+
+
+# More machines than can be lived through whole
+
+CROWD_MACHINES = int(os.environ.get("CROWD_MACHINES", "20"))
+CROWD_CERTIFICATES = int(os.environ.get("CROWD_CERTIFICATES", "40"))
+CROWD_DAYS = float(os.environ.get("CROWD_DAYS", "40"))
+CROWD_ASKS = bool(int(os.environ.get("CROWD_ASKS", "1")))
+
+
+@pytest.mark.timeout(8 * 3600)
+def test_a_crowd_of_machines_of_which_most_observe() -> None:
+    begun = time.process_time()
+    rng = random.Random(5)
+    names, lifetime = [one[0] for one in sites(CROWD_CERTIFICATES)], 45 * DAY
+    crowd = Crowd(
+        CheapCa(lifetime, random.Random(1), information=CROWD_ASKS), rng, names, CROWD_MACHINES
+    )
+    for life in crowd.lives:
+        life.skew = rng.choice((-APART, 0.0, APART))
+    end = START + CROWD_DAYS * DAY
+
+    def anybody() -> ClusterLife:
+        return rng.choice([one for one in crowd.lives if one.running])
+
+    for number in range(int(CROWD_DAYS)):  # each day something, and once the engine is away
+        at = START + (number + 1) * DAY + rng.uniform(0.0, HOUR)
+        match number % 4:
+            case 0 | 1:
+                crowd.at(at, lambda: crowd.kill(anybody(), rng.choice((1.0, 30.0, 2 * HOUR))))
+            case 2:
+                crowd.at(at, lambda: crowd.cut_off(anybody(), rng.uniform(0.1, 2.0) * DAY))
+            case _:
+                crowd.at(at, lambda: crowd.remove(anybody()))
+                joins = functools.partial(crowd.join, f"web-new-{number}")
+                crowd.at(at + HOUR, joins)
+    away = most(lifetime, len(names), information=CROWD_ASKS)
+    crowd.at(START + CROWD_DAYS / 2 * DAY, lambda: crowd.lose_engine(away))
+    crowd.run(end)
+    took = time.process_time() - begun
+    held = sum(len(life.certificates) for life in crowd.lives)
+    alone = sum(life.made_alone for life in crowd.lives)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(
+        f"\n{CROWD_MACHINES} machines, {len(names)} certificates ({held} held), {CROWD_DAYS:g} days: "
+        f"{crowd.orders} orders, {alone} alone, {crowd.ca.questions} questions, "
+        f"{len(crowd.lapses)} lapses, {len(crowd.observers_lapses)} at observers, "
+        f"{len(crowd.ca.limits_hit)} limits hit, {len(crowd.deaths)} deaths, "
+        f"{len(crowd.makers)} makers; {took:.0f} s of CPU, {memory} MiB\n{crowd.figures}"
+    )
+    demand_peace(crowd)
+    assert crowd.observers_lapses == []
+    assert all(until > end for until in crowd.expires.values())
+    between = lifetime - left_at_renewal(lifetime)
+    usual = len(names) * CROWD_DAYS * DAY / between
+    assert crowd.orders <= usual * (1 + MORE) + alone + 0.15 * len(names)
+    if CROWD_ASKS:
+        asked = len(names) * CROWD_DAYS * DAY / ASK_AGAIN
+        assert crowd.ca.questions <= asked * (1 + MORE) + len(crowd.deaths) * len(names)

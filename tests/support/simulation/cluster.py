@@ -205,23 +205,41 @@ class ClusterLife(Life):
         self._current: Worker | None = None
         self._woken = False
         self._caught_up = False  # whether what the engine has was read once
-        self.next = _NEVER
+        self._due = _NEVER
         self.made_alone = 0
+
+    @property
+    def due(self) -> float:
+        """When something happens here next."""
+        return self._due
+
+    @due.setter
+    def due(self, moment: float) -> None:
+        if moment != self._due:
+            self._due = moment
+            self.cluster.put(moment, self)
 
     # Started and killed by the cluster
 
     def start(self) -> None:
-        self.engine = Engine(self, self.cluster.shared.peer())
+        self.engine = self.make_engine()
         self.running = True
         self._woken = self._caught_up = False
         self.meet()
         super().start()
         self._plan()
 
+    def make_engine(self) -> Engine:
+        return Engine(self, self.cluster.shared.peer())
+
+    def folders(self) -> list[str]:
+        """Where in the engine certificates may be that this machine wants."""
+        return [f"{FOLDER}/{one}" for one in self.engine.store.list(FOLDER)]
+
     def stop(self) -> Engine:
         """The process is gone; whoever hears of its engine's session ends it."""
         self.running = False
-        self.next = _NEVER
+        self.due = _NEVER
         self.engine.dead = True
         working, self._working = self._working, []
         for worker in working:
@@ -287,9 +305,8 @@ class ClusterLife(Life):
             return
         self._caught_up = True
         store = self.engine.store
-        folders = [f"{FOLDER}/{one}" for one in store.list(FOLDER)]
         self.repository.hear()
-        self.repository.catch_up((one.split("/")[1], store.load(one)) for one in folders)
+        self.repository.catch_up((one.split("/")[1], store.load(one)) for one in self.folders())
 
     def _issuer(self, authority: Authority) -> Issuer:
         issuer: Any = Slow(self, super()._issuer(authority))
@@ -308,11 +325,11 @@ class ClusterLife(Life):
         self._plan()
 
     def _plan(self) -> None:
-        self.next = self._next_moment()
+        self.due = self._next_moment()
 
     def _later(self, seconds: float, event: Event) -> None:
         super()._later(seconds, event)
-        self.next = min(self.next, self.ca.now + seconds)
+        self.due = min(self.due, self.ca.now + seconds)
 
     def _step(self) -> None:
         due = []
@@ -365,6 +382,7 @@ class Cluster:
         self.is_away = False
         self._members: dict[str, ClusterLife] = {}
         self._plan: list[tuple[float, int, Callable[[], object]]] = []
+        self._moments: list[tuple[float, int, ClusterLife]] = []
         self._count = itertools.count()
         self.deaths: list[float] = []
         self.cut_short = 0  # attempts that ended with their machine
@@ -429,7 +447,7 @@ class Cluster:
         life.skew = skew
         self._tell()
         if life.running:
-            life.next = min(life.next, self.ca.now)
+            life.due = min(life.due, self.ca.now)
 
     def cut_off(self, life: ClusterLife, seconds: float) -> None:
         """Keep one machine from the engine; its session ends if that lasts."""
@@ -482,10 +500,23 @@ class Cluster:
 
     # Time
 
+    def put(self, moment: float, life: ClusterLife) -> None:
+        """Note when something happens on a machine; the last note counts."""
+        if moment != _NEVER:
+            heapq.heappush(self._moments, (moment, next(self._count), life))
+
+    def _first(self) -> tuple[float, ClusterLife | None]:
+        moments = self._moments
+        while moments:
+            moment, _number, life = moments[0]
+            if moment == life.due:
+                return moment, life
+            heapq.heappop(moments)
+        return _NEVER, None
+
     def run(self, until: float) -> Cluster:
         while True:
-            life = min(self.lives, key=lambda one: one.next, default=None)
-            moment = life.next if life is not None else _NEVER
+            moment, life = self._first()
             planned = self._plan[0][0] if self._plan else _NEVER
             if min(moment, planned) >= until:
                 self.ca.now = until
