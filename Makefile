@@ -100,9 +100,10 @@ live: $(READY_DEV) packages ## five minutes of certificates that live for 90 sec
 	LIVE_SECONDS=300 LIVE_VALIDITY=90 $(BIN)/python -m pytest -q -s tests/e2e/test_live_renewal.py
 
 .PHONY: cluster
-cluster: $(READY_DEV) packages ## five minutes in which machines and members of etcd are killed in turns
+cluster: $(READY_DEV) packages ## each fault that machines and members of etcd have, and what etcd is asked for; twenty minutes
 	CLUSTER_SECONDS=$(or $(CLUSTER_SECONDS),300) $(BIN)/python -m pytest -q -s \
-	  tests/e2e/test_cluster_faults.py tests/e2e/test_cluster_live.py
+	  tests/e2e/test_cluster_faults.py tests/e2e/test_cluster_cut.py tests/e2e/test_cluster_live.py \
+	  tests/acme_client/cluster/test_engine_load.py
 
 .PHONY: years
 years: $(READY_DEV) ## a thousand certificates over three years, against a simulated CA and clock

@@ -83,8 +83,10 @@ class MemberStatus(TypedDict):
 class ClusterStatus(TypedDict):
     """How this machine stands in its cluster. ``ordering``: the machines that order certificates,
     as far as this one knows; ``fault``: why the engine cannot be asked, or this machine does not do
-    its part; ``refused``: why what the engine has is not taken, by certificate; ``behind``:
-    certificates that have not been taken yet."""
+    its part; ``alone``: it orders what has little of its life left without the others; ``refused``:
+    why what the engine has is not taken, by certificate; ``behind``: certificates that have not
+    been taken yet; ``revision_behind``: revisions of the engine that this machine should have heard
+    of."""
 
     name: str
     node: str
@@ -92,8 +94,10 @@ class ClusterStatus(TypedDict):
     ordering: list[str]
     connected: bool
     fault: str | None
+    alone: bool
     refused: dict[str, str]
     behind: int
+    revision_behind: int
     members: list[MemberStatus]
 
 

@@ -119,6 +119,7 @@ class Commands:
             return
         if command.ticket is not None:
             managed.tickets.append(command.ticket)
+        self._on_demand.touched(managed.name)  # it may be dormant, and a person waits for it now
         if not managed.busy:
             managed.force = force
             managed.by_hand, managed.postponed_until = True, 0.0

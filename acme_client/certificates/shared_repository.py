@@ -39,17 +39,9 @@ from ..x509 import verify
 from ..x509.verify import CertificateAndKey
 from . import offered
 from . import record as records
+from .folder_names import FOLDER, known_name, names_of
 from .record import Record
-from .repository import (
-    FOLDER,
-    META,
-    CertificateRepository,
-    files_of,
-    folder_of,
-    known_name,
-    names_of,
-    read,
-)
+from .repository import META, CertificateRepository, files_of, folder_of, read
 
 log = logging.getLogger("treehouse.certifier")
 

@@ -4,10 +4,12 @@ settings      which cluster, which node, and how the engine is reached
 node          this machine among the others, and whether the engine can be asked
 gate          the engine as the lifecycle of certificates asks it
 accounts      accounts with CAs and the built-in root, made once
+spare         this machine's disk, and memory for what it does not take
 replica       certificates for a machine that orders none
 company       which machines are there
 members       what each says of itself: its wishes, its clock
 challenges    every machine answers them before the CA is told to look
 recollection  what was known of the others before a start
+echo          whether a machine hears what it writes
 faults        why the engine cannot be asked, told once
 """

@@ -20,6 +20,7 @@ from ..storage.etcd.store import EtcdStore
 from ..storage.store import Changes
 from ..text import timestamp
 from .challenges import Answered, ClusterLink, Told
+from .echo import Echo
 from .faults import Faults
 from .members import MEMBERS, WRITTEN_EVERY, Clocks, Said, WishBook, Wishes, differences, read
 from .settings import ClusterSettings
@@ -67,6 +68,7 @@ class Company:
         self._members: dict[str, Member] = {}
         self._seen = 0
         self._put: Said | None = None
+        self._echo = Echo()
         self._wishes = WishBook(shared, settings.node, wishes)
         self._clocks = Clocks()
         self._answered = Answered(link, now)
@@ -92,6 +94,10 @@ class Company:
     def members(self) -> list[MemberStatus]:
         found = self._by_node
         return [found[one] for one in sorted(found)]
+
+    def unheard(self) -> int:
+        """Return by how many of the engine's revisions this machine does not hear of it."""
+        return self._echo.behind(self._shared.heard(MEMBERS), time.monotonic())
 
     def peers(self) -> dict[str, Member]:
         """Return the machines that are there, this one among them; none while that is not known."""
@@ -163,7 +169,7 @@ class Company:
         )
         if said != self._put or again:
             data = replace(said, clock=self._now()).document()
-            self._shared.put_while_here(MEMBERS, self._settings.node, data)
+            self._echo.written = self._shared.put_while_here(MEMBERS, self._settings.node, data)
             self._put = said
 
     def _meet(self) -> None:

@@ -22,14 +22,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ..certificates import wishes
+from ..certificates.folder_names import FOLDER as CERTIFICATES
 from ..certificates.peers import Member, Peers
-from ..certificates.repository import FOLDER as CERTIFICATES
 from ..certificates.shared_repository import SharedRepository
 from ..late_dataclass import dataclass
 from ..link import CertificateSpec, Link
 from ..rate_limits.shared_ledger import SharedLedger
 from ..status import ClusterStatus
 from ..storage import documents
+from ..storage.etcd.figures import EngineFigures
 from ..storage.etcd.sealing import SecretFault
 from ..storage.etcd.store import EtcdStore
 from ..storage.store import Changes, Store
@@ -69,7 +70,7 @@ class Shared:
 
 class Node:
     """``wanted``: the certificates that this machine wants; ``tell`` takes the status whenever it
-    has changed, and is called by any thread."""
+    has changed, ``tell_engine`` what was counted of the engine; both are called by any thread."""
 
     def __init__(
         self,
@@ -79,14 +80,17 @@ class Node:
         wanted: Sequence[CertificateSpec],
         tell: Callable[[ClusterStatus], object],
         now: Callable[[], float] = time.time,
+        tell_engine: Callable[[EngineFigures], object] = lambda figures: None,
     ) -> None:
         self._settings = settings
         self._local = local
         self._tell_status = tell
+        self._tell_engine = tell_engine
         self._begun = time.monotonic()
         self._closing = threading.Event()
         self._telling = threading.Lock()
         self._told: ClusterStatus | None = None
+        self._counted: EngineFigures | None = None  # as told last
         self._look: Callable[[], object] = lambda: None
         self._meet: Callable[[], object] = lambda: None
         self._faults = Faults(settings.name, settings.fault)
@@ -353,14 +357,20 @@ class Node:
             "ordering": self._ordering(),
             "connected": not self._fault,
             "fault": "; ".join(filter(None, (self._fault, clock))) or None,
+            "alone": bool(self._fault) and self.peers.away and self.orders(),
             "refused": self._refused(),
             "behind": self._behind(),
+            "revision_behind": 0 if self._company is None else self._company.unheard(),
             "members": [] if self._company is None else self._company.members(),
         }
         with self._telling:
             if status != self._told:
                 self._told = status
                 self._tell_status(status)
+            counted = None if self._shared is None else self._shared.api.figures.document()
+            if counted != self._counted and counted is not None:
+                self._counted = counted
+                self._tell_engine(counted)
 
 
 def _news(before: Mapping[str, Member], now: Mapping[str, Member]) -> tuple[bool, bool]:

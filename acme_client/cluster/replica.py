@@ -15,15 +15,8 @@ import logging
 from collections.abc import Callable, Mapping
 
 from ..certificates import offered as offers
-from ..certificates.repository import (
-    FOLDER,
-    META,
-    files_of,
-    folder_name,
-    folder_of,
-    known_name,
-    pair_of,
-)
+from ..certificates.folder_names import FOLDER, folder_name, known_name
+from ..certificates.repository import META, files_of, folder_of, pair_of
 from ..errors import IssuanceError
 from ..storage.etcd.store import EtcdStore
 from ..storage.store import Store, Unreadable

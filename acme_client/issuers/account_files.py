@@ -15,7 +15,7 @@ import hashlib
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..certificates.repository import folder_name
+from ..certificates.folder_names import folder_name
 from ..storage import documents
 from ..storage.store import Files, Store
 

@@ -96,6 +96,14 @@ def _cluster(status: ClusterStatus | None) -> Iterable[Attention]:
             "step": "start a machine that has cluster without order: false",
             "page": "",
         }
+    if status["revision_behind"]:
+        yield {
+            "level": "look",
+            "about": f"cluster {status['name']}",
+            "text": f"etcd's last {status['revision_behind']} changes have not been heard of",
+            "step": step,
+            "page": "",
+        }
     for name, why in sorted(status["refused"].items())[:MOST]:
         yield {
             "level": "look",

@@ -15,7 +15,7 @@ from ..config.load import ConfigurationFaults, Options, cluster_secret_file, loa
 from ..config.model import Cluster, Config
 from ..exit_status import FAILED, OK, USAGE
 from .asking import complain
-from .options import PATH, server_options
+from .options import PATH, Commands, server_options
 
 if TYPE_CHECKING:
     from acme_client.cluster.settings import ClusterSettings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SECRET_FILE = Path("/etc/treehouse-proxy/cluster.key")
 
 
-@click.group()
+@click.group(cls=Commands)
 def cluster() -> None:
     """Machines that share their certificates by etcd.
 

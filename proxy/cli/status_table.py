@@ -79,8 +79,12 @@ def _cluster(status: ClusterStatus | None) -> str:
     lines = [f"cluster {status['name']}: this machine, {printable(status['node'])}, {does}"]
     if status["fault"]:
         lines.append(f"what is on the disk is served: {printable(status['fault'])}")
+        if status["alone"]:
+            lines.append("what has little of its life left is ordered without the others")
     elif len(status["members"]) > 1:
         lines[0] += f"; {len(status['members'])} machines are there"
+    if status["revision_behind"]:
+        lines.append(f"etcd's last {status['revision_behind']} changes have not been heard of")
     if status["refused"]:
         lines.append(f"not taken from the cluster: {', '.join(sorted(status['refused']))}")
     return "\n".join(lines)

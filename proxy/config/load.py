@@ -18,10 +18,11 @@ from .checks import files as places
 from .checks.accounts import NOBODY, find_group, find_user
 from .checks.reader import Reader
 from .model import Config
+from .options import Options
 from .resolve import Surroundings, resolve
 from .schema.parse import Parsed, validate
 from .sources import flags
-from .sources.flags import Draft, Options
+from .sources.flags import Draft
 from .sources.sites_dir import left_out
 from .syntax.faults import ConfigurationFaults, Fault, Origin, Wrong
 

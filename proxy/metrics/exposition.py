@@ -180,6 +180,8 @@ class _Overview(Collector):
             ("orders", "1 where this machine orders certificates.", status["orders"]),
             ("certificates_behind", "Not taken yet.", status["behind"]),
             ("certificates_refused", "Not taken, because unusable.", len(status["refused"])),
+            ("revision_behind", "Of etcd's, not heard of yet.", status["revision_behind"]),
+            ("alone", "1 while this machine orders without the others.", status["alone"]),
         ):
             family = GaugeMetricFamily(f"treehouse_cluster_{name}", said)
             family.add_metric([], float(figure))

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from acme_client.certificates.repository import CertificateRepository
+from acme_client.certificates.folder_names import kept_names
 from acme_client.status import CertificateStatus, ClusterStatus
 from acme_client.storage.directory import open_store
 
@@ -98,7 +98,7 @@ class Registry:
         if not self._complete:
             return []
         try:
-            kept = CertificateRepository(open_store(state)).names()
+            kept = kept_names(open_store(state))
         except OSError:
             return []
         return [name for name in kept if name not in self._statuses]

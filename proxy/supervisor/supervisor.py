@@ -24,7 +24,7 @@ from typing import assert_never
 from acme_client.late_dataclass import dataclass
 
 from .. import log as logs
-from ..certifier import settings as certifier
+from ..certifier import needs as certifier
 from ..ipc.codec import JsonObject
 from ..ipc.messages import (
     FROM_CERTIFIER,

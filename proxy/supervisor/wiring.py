@@ -41,7 +41,7 @@ from .upgrade.upgrade import Upgrade
 
 
 def supervisor(startup: Startup) -> Supervisor:
-    """The supervisor of what boot has prepared."""
+    """The supervisor of what `serve` has prepared."""
     config, handoff, notifier = startup.config, startup.handoff, startup.notifier
     selector, timers, lifecycle = selectors.DefaultSelector(), Timers(), Lifecycle()
     processes = Processes(selector)

@@ -81,7 +81,7 @@ from proxy import sandbox
 from proxy.system import preload, privileges
 from proxy.config.model import Config, FilesAction, Route, Site
 root, state = map(Path, sys.argv[1:])
-preload.while_root(65534, 65534)
+preload.while_root(65534, 65534, lambda: None)
 privileges.drop(65534, 65534)
 privileges.confine_process()
 preload.everything()

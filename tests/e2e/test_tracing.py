@@ -18,10 +18,10 @@ import pytest
 
 from support.http.backend_app import Application, running, serving
 from support.http.client import context, http, https
-from support.http.collector import Collector, Span
+from support.http.collector import BY_ROTEL, Collector, Span, has_rotel, rotel
 from support.http.login_services import LoginServices
 from support.program.ports import free_ports
-from support.program.server import Server
+from support.program.server import Server, treehouse
 
 pytestmark = pytest.mark.program
 
@@ -305,3 +305,39 @@ def test_switched_off_by_a_reload(world: World) -> None:
     world.collector.await_trace(
         lambda spans: any(one.attributes.get("url.path") == "/on-again" for one in spans)
     )
+
+
+@pytest.mark.skipif(not has_rotel(), reason="rotel has no build for this Python")
+def test_a_collector_of_other_people_understands_them(world: World) -> None:
+    """What comes out of Rotel is the tree of the first test, field by field."""
+    path = world.folder / "config.yaml"
+    text = path.read_text()
+    state = ("--state", str(world.folder / "state"))
+
+    def both(spans: list[Span]) -> bool:
+        ways = [one for one in spans if BY_ROTEL in one.resource.items()]
+        return len([one for one in ways if one.name == "backend attempt"]) == 2 and any(
+            one.kind == SERVER for one in ways
+        )
+
+    with rotel(world.collector, world.folder) as url:
+        try:
+            path.write_text(text.replace(world.collector.url, url))
+            assert treehouse("reload", *state).returncode == 0
+            for number in range(2):
+                assert "traceparent: 00-" in world.told(f"/two/{number}")
+            spans = world.collector.await_trace(both)
+        finally:
+            path.write_text(text)
+            assert treehouse("reload", *state).returncode == 0
+    root = root_of(spans)
+    assert (root.name, root.service, root.error) == ("GET a.test", "edge", None)
+    assert root.attributes["http.response.status_code"] == 200
+    first, second = sorted(
+        (one for one in spans if one.name == "backend attempt"), key=lambda one: one.start
+    )
+    assert first.parent == second.parent == root.id
+    assert (first.kind, second.kind) == (CLIENT, CLIENT)
+    assert (first.error, second.error) == ("backend_broke_off", None)
+    assert second.attributes["treehouse.backend"] == f"http://127.0.0.1:{world.echo}"
+    assert root.start <= first.start <= first.end <= second.start <= second.end <= root.end

@@ -26,8 +26,9 @@ from support.program.booted import Booted
 from trials.report import Row, write
 from trials.visitors import FROM_APP, HOST, PAGE, Load
 
-# A folder with old/ and new/, two versions of the packages, and the bare systems beside it.
+# A folder with old/ and new/, two versions of the packages, and the one with the bare systems.
 TRY = Path(os.environ.get("PACKAGES_TRY", "/nonexistent"))
+SYSTEMS = Path(os.environ.get("PACKAGING_CACHE", TRY.parent))
 RELEASES = {"bookworm": 12, "trixie": 13}
 UNIT = "treehouse-proxy.service"
 UNPRIVILEGED = "treehouse-proxy-unprivileged.service"
@@ -138,9 +139,7 @@ def machine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Machine]:
     root = tmp_path_factory.mktemp(request.param)
-    subprocess.run(
-        ["tar", "-C", root, "-xf", TRY.parent / f"{request.param}-booted.tar"], check=True
-    )
+    subprocess.run(["tar", "-C", root, "-xf", SYSTEMS / f"{request.param}-booted.tar"], check=True)
     root.chmod(0o755)
     try:
         with Booted(root, tmp_path_factory.mktemp("machine")) as booted:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from acme_client.certificates.repository import FOLDER
+from acme_client.certificates.folder_names import FOLDER
 from acme_client.cluster import members as of_members
 from acme_client.cluster.node import FORMAT, FORMAT_FILE
 from acme_client.cluster.settings import VERSION, ClusterSettings

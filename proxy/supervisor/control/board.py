@@ -18,7 +18,7 @@ from acme_client.status import CertificateStatus
 from acme_client.text import timestamp
 
 from ...alerts import attention
-from ...certifier.settings import has_any
+from ...certifier.needs import has_any
 from ...config.model import Config, FilesAction, ProxyAction, RedirectAction, Route
 from ...ipc.documents import (
     Attention,

@@ -133,13 +133,16 @@ def test_a_thousand_backends_are_fifty_lines_and_a_number() -> None:
 def test_a_cluster_that_cannot_be_asked_or_taken_from_is_told() -> None:
     sound: ClusterStatus = {
         "name": "shop", "node": "web-2", "orders": False, "ordering": ["web-1"], "connected": True,
-        "fault": None, "refused": {}, "behind": 0, "members": [],
+        "fault": None, "alone": False, "refused": {},
+        "behind": 0, "revision_behind": 0, "members": [],
     }  # fmt: skip
     assert look(Situation(cluster=sound), NOW) == ([], 0)
     away: ClusterStatus = {**sound, "fault": "no answer in time", "refused": {"a.test": "damaged"}}
     (first, second), _ = look(Situation(cluster=away), NOW)
     assert first["text"] == "what is on the disk is served: no answer in time"
     assert (second["about"], second["page"]) == ("a.test", "certificate/a.test")
+    ((deaf,), _more) = look(Situation(cluster={**sound, "revision_behind": 7}), NOW)
+    assert deaf["text"] == "etcd's last 7 changes have not been heard of"
     ((nobody,), _more) = look(Situation(cluster={**sound, "ordering": []}), NOW)
     assert nobody["text"] == "no machine orders certificates"
 

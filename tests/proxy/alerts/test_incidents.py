@@ -250,7 +250,8 @@ def test_of_several_machines_one_tells_of_a_certificate() -> None:
     ]
     cluster: Any = {
         "name": "shop", "node": "", "orders": True, "ordering": ["web-1", "web-2", "web-3"],
-        "connected": True, "fault": None, "refused": {}, "behind": 0, "members": [],
+        "connected": True, "fault": None, "alone": False, "refused": {},
+        "behind": 0, "revision_behind": 0, "members": [],
     }  # fmt: skip
 
     def told(node: str, **more: Any) -> set[str]:

@@ -199,7 +199,8 @@ def test_a_ca_that_has_asked_to_wait_is_not_asked_without_a_word(outcome: str, h
 def test_where_several_machines_order() -> None:
     cluster: Any = {
         "name": "shop", "node": "web-2", "orders": True, "ordering": ["web-1", "web-2"],
-        "connected": True, "fault": None, "refused": {}, "behind": 0, "members": [],
+        "connected": True, "fault": None, "alone": False, "refused": {},
+        "behind": 0, "revision_behind": 0, "members": [],
     }  # fmt: skip
 
     def said(one: Any = None, **more: Any) -> str:

@@ -39,7 +39,8 @@ STATS: WorkerStats = {
 }
 CLUSTER: ClusterStatus = {
     "name": "shop", "node": "web-1", "orders": True, "ordering": ["web-1"], "connected": True,
-    "fault": None, "refused": {}, "behind": 0,
+    "fault": None, "alone": False, "refused": {},
+        "behind": 0, "revision_behind": 0,
     "members": [
         {"node": "web-1", "version": "1", "since": None, "orders": True, "seen": 7,
          "behind": 0, "clock": -3, "differs": 1}

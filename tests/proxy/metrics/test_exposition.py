@@ -48,6 +48,8 @@ NAMES = {
     "treehouse_cluster_orders": ("gauge", set()),
     "treehouse_cluster_certificates_behind": ("gauge", set()),
     "treehouse_cluster_certificates_refused": ("gauge", set()),
+    "treehouse_cluster_revision_behind": ("gauge", set()),
+    "treehouse_cluster_alone": ("gauge", set()),
     "treehouse_cluster_engine_seconds": ("histogram", {"le"}),
     "treehouse_cluster_fenced_writes": ("counter", set()),
     "treehouse_cluster_conflicts": ("counter", set()),
@@ -93,7 +95,8 @@ def overview() -> Overview:
             ],
             "cluster": {
                 "name": "shop", "node": "web-2", "orders": False, "ordering": ["web-1"],
-                "connected": True, "fault": None, "refused": {}, "behind": 0, "members": [],
+                "connected": True, "fault": None, "alone": False, "refused": {},
+        "behind": 0, "revision_behind": 0, "members": [],
             },
         },
         "figures": figures,

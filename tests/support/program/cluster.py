@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import ssl
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,8 @@ class Node:
         self.folder = cluster.folder / self.name
         self.folder.mkdir()
         os.chmod(self.folder, 0o755)
+        # For itself alone.
+        self.admin = f"{'127.0.0.1' if self.place.prefix else self.address}:{cluster.ports[2]}"
         self.state = self.folder / "state"
         self.config = self.folder / "config.yaml"
         self.order = order
@@ -51,18 +54,22 @@ class Node:
 
     def write(self, *sites: str) -> None:
         one = self.cluster
+        number = one.places.index(self.place)
+        # Each asks its own member first, where it has one.
+        endpoints = [*one.etcd.endpoints[number:], *one.etcd.endpoints[:number]]
         names = "".join(f"\n- {{names: [{site}], root: {one.root}}}" for site in (NAME, *sites))
         self.config.write_text(
             f"""
 listen: {{http: ["{self.address}:{one.ports[0]}"], https: ["{self.address}:{one.ports[1]}"]}}
 workers: 1
+admin: {{listen: "{self.admin}"}}
 state: {self.state}
 log: {{access: off}}
 acme: {{directory: "{one.directory}", ca_file: {one.ca_file}, challenges: [{one.challenge}]}}
 cluster:
   name: shop
   node: {self.name}
-  etcd: [{", ".join(one.etcd.endpoints)}]
+  etcd: [{", ".join(endpoints)}]
   secret_file: {one.secret_file}{one.more}
   order: {str(self.order).lower()}
 sites:{names}
@@ -91,7 +98,7 @@ sites:{names}
 
     def served(self, name: str = NAME) -> str | None:
         """The serial number of what it serves, verified by the CA's root; None for nothing."""
-        context = ssl.create_default_context(cadata=self.cluster.ca.root().decode())
+        context = ssl.create_default_context(cadata=self.cluster.ca_root)
         try:
             with (
                 socket.create_connection((self.address, self.cluster.ports[1]), 60) as plain,
@@ -110,6 +117,15 @@ sites:{names}
                 return found
             assert time.monotonic() < deadline, (found, serial, self.running.text())
             time.sleep(0.05)  # what is served is seen from outside only
+
+    def metrics(self) -> dict[str, float]:
+        """What it counts: by name, with labels as they stand there."""
+        said = subprocess.run(
+            [*self.place.prefix, "curl", "-sS", "--fail", f"http://{self.admin}/metrics"],
+            check=True, capture_output=True, text=True, timeout=20,
+        ).stdout  # fmt: skip
+        lines = (line for line in said.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in (one.rpartition(" ") for one in lines)}
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = self.running.status(self.state)["cluster"]
@@ -133,7 +149,7 @@ class Cluster:
     def __init__(
         self,
         folder: Path,
-        ports: tuple[int, int],
+        ports: tuple[int, int, int],
         etcd: Etcd,
         ca: Pebble,
         places: Sequence[Place],
@@ -145,6 +161,7 @@ class Cluster:
         self.directory = (front or ca).directory
         self.ca_file = folder / "ca.pem"
         self.ca_file.write_bytes((front or ca).ca_pem)
+        self.ca_root = ca.root().decode()
         self.root = folder / "www"
         self.root.mkdir()
         (self.root / "index.html").write_text("<p>hello\n")
@@ -191,7 +208,7 @@ def clustered(
         folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
         stack.callback(shutil.rmtree, folder)
         os.chmod(folder, 0o755)
-        one, other = free_ports(2)
+        one, other, admin = free_ports(3)
         places: Sequence[Place] = [Place(f"127.0.0.{number + 1}") for number in range(1, 10)]
         of_etcd: Sequence[Place] = ()
         if machines is not None:
@@ -201,6 +218,6 @@ def clustered(
         front = None
         if machines is not None:
             front = stack.enter_context(Faults(ca, address=SWITCH))
-        made = Cluster(folder, (one, other), etcd, ca, places, front)
+        made = Cluster(folder, (one, other, admin), etcd, ca, places, front)
         stack.callback(lambda: [node.stop() for node in made.nodes])
         yield made

@@ -2,7 +2,8 @@
 
     with Machines(3) as machines, machines.entered():
         Server([...], folder, prefix=machines.places[0].prefix)
-        machines.cut(0)
+        with machines.without(0):
+            ...
 
 Who has `entered` is at the switch: a thread's sockets, and processes that it starts, are reached
 from all machines at `SWITCH`.
@@ -11,6 +12,7 @@ from all machines at `SWITCH`.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Self
 
 from support.etcd import Place
@@ -54,9 +56,15 @@ class Machines:
     def entered(self) -> contextlib.AbstractContextManager[None]:
         return self._hub.entered()
 
-    def cut(self, number: int) -> None:
-        """Nothing comes from this machine any more, and nothing goes to it; nobody is told."""
-        self._hub.run("ip", "link", "set", f"to{number}", "down")
+    def at(self, number: int) -> contextlib.AbstractContextManager[None]:
+        """The same on a machine, which may be cut off."""
+        return self._spaces[number].entered()
 
-    def heal(self, number: int) -> None:
-        self._hub.run("ip", "link", "set", f"to{number}", "up")
+    @contextlib.contextmanager
+    def without(self, number: int) -> Iterator[None]:
+        """Inside, nothing comes from a machine and nothing goes to it; the others are not told."""
+        self._hub.run("ip", "link", "set", f"to{number}", "down")
+        try:
+            yield
+        finally:
+            self._hub.run("ip", "link", "set", f"to{number}", "up")
