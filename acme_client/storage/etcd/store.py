@@ -20,8 +20,10 @@ import contextlib
 import errno
 import itertools
 import json
+import math
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -49,6 +51,8 @@ _OPERATIONS_MOST = 128
 _TRIES = 20
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
 _PAGE = 200
+# What is to pass away by itself has one lease for so many seconds: each costs the engine a write.
+_LEASE_SHARED_FOR = 60.0
 
 Operation = Mapping[str, Any]
 # Said here, because `list` means something else inside the class.
@@ -88,6 +92,7 @@ class EtcdStore:
         self._beginning = threading.Lock()
         self._lease: Lease | None = None
         self._watches: list[Watch] = []
+        self._passing: dict[float, tuple[int, float]] = {}  # leases of what is to pass away
 
     # Reading
 
@@ -124,10 +129,7 @@ class EtcdStore:
         found: dict[str, bytes | Unreadable] = {}
         seen = self._folder(folder)
         for last, value in seen.values.items():
-            try:
-                found[last] = self._opened(folder, last, value)
-            except Unreadable as fault:
-                found[last] = fault
+            found[last] = self._tried(folder, last, value)
         return found, seen.at
 
     def previous(self, folder: str) -> dict[str, bytes]:
@@ -200,6 +202,22 @@ class EtcdStore:
         answer = self._transaction([], [operation])
         return number(answer.get("header", {}).get("revision"))
 
+    def put_for(self, folder: str, file: str, data: bytes, seconds: float) -> None:
+        """Store a file alone that the engine deletes by itself, at the earliest after these seconds
+        and a minute later at the latest, whether or not we live. Raises OSError."""
+        now = time.monotonic()
+        with self._beginning:
+            lease, since = self._passing.get(seconds, (0, 0.0))
+            if not lease or now > since + _LEASE_SHARED_FOR:
+                lasts = math.ceil(seconds + _LEASE_SHARED_FOR)
+                lease = number(self.api.call("/v3/lease/grant", {"TTL": lasts}).get("ID"))
+                self._passing[seconds] = lease, now
+        try:
+            self._transaction([], [self._put(folder, file, data, lease)])
+        except OSError:
+            self._passing.pop(seconds, None)  # an engine that was restored does not know it
+            raise
+
     # Locks and sessions
 
     def lock(self, folder: str, lease: float) -> Lock | None:
@@ -268,6 +286,38 @@ class EtcdStore:
         watch = Watch(self.api, f"{self.prefix}{folder}/", wake or (lambda: None))
         self._watches.append(watch)
         return watch.changed
+
+    def follow(
+        self, folder: str, wake: Callable[[], object]
+    ) -> tuple[Changes, Callable[[], dict[str, bytes | Unreadable]]]:
+        """Watch a folder of small files that were stored alone, and keep them in memory: where they
+        change all the time nobody asks for them. Returns what `watch` returns, and a function that
+        returns the files, each for itself, as far as they have been heard of. Raises OSError."""
+        start = f"{self.prefix}{folder}/"
+        watch = Watch(self.api, start, wake, keeps_values=True)
+        self._watches.append(watch)
+        opened: dict[str, tuple[bytes, bytes | Unreadable]] = {}
+
+        def files() -> dict[str, bytes | Unreadable]:
+            nonlocal opened
+            before, opened = opened, {}
+            for key, sealed in watch.values().items():
+                last = key.removeprefix(start)
+                if "/" in last or last.startswith(":"):
+                    continue
+                known = before.get(last)
+                if known is None or known[0] != sealed:
+                    known = (sealed, self._tried(folder, last, sealed))
+                opened[last] = known
+            return {last: found for last, (_sealed, found) in opened.items()}
+
+        return watch.changed, files
+
+    def _tried(self, folder: str, last: str, sealed: bytes) -> bytes | Unreadable:
+        try:
+            return self._opened(folder, last, sealed)
+        except Unreadable as fault:
+            return fault
 
     def heard(self, folder: str) -> int:
         """Return the engine's revision up to which a folder that is watched has been heard of; 0

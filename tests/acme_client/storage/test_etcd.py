@@ -212,6 +212,37 @@ def test_what_is_put_while_we_are_here_goes_with_us(etcd: Etcd, opened: Open) ->
     assert other.load("challenges") == {}
 
 
+def test_what_is_followed_is_in_memory_as_it_changes(etcd: Etcd, opened: Open) -> None:
+    store, other, follower = opened(), opened(lasts=2), opened()
+    store.put_while_here("members", "web-1", b"one")
+    woken = threading.Event()
+    changed, files = follower.follow("members", woken.set)
+    assert files() == {"web-1": b"one"}
+    store.put_while_here("members", "web-1", b"another")
+    other.put_while_here("members", "web-2", b"two")
+    forged = f"{PREFIX}members/web-3"
+    store.api.call("/v3/kv/put", {"key": encoded(forged), "value": encoded(b"garbage")})
+    seen: set[str] = set()
+    while not {"web-1", "web-2", "web-3"} <= seen:
+        assert woken.wait(30)
+        woken.clear()
+        seen |= changed()
+    found = files()
+    assert isinstance(found.pop("web-3"), Unreadable)
+    assert found == {"web-1": b"another", "web-2": b"two"}
+    other.close()
+    while "web-2" in files():
+        assert woken.wait(30)
+        woken.clear()
+    # It is there again after the engine, and what has changed meanwhile is known.
+    etcd.kill_all()
+    etcd.start_all()
+    store.put_while_here("members", "web-4", b"four")
+    while "web-4" not in files():
+        assert woken.wait(30)
+        woken.clear()
+
+
 @pytest.mark.parametrize("value", [b"", b"garbage", b"treehouse1", b"treehouse1" + b"\0" * 60])
 def test_a_forged_document_is_told_and_the_others_are_read(
     etcd: Etcd, opened: Open, value: bytes
