@@ -36,9 +36,9 @@ from acme_client.agent.tasks import (
 )
 from acme_client.agent.together import Together
 from acme_client.certificates import wishes
+from acme_client.certificates.folder_names import FOLDER
 from acme_client.certificates.managed import Task
 from acme_client.certificates.peers import Member, Peers
-from acme_client.certificates.repository import FOLDER
 from acme_client.certificates.shared_repository import SharedRepository
 from acme_client.drill.life import ORDER_TAKES, QUESTION_TAKES, RESTART_TAKES, Life, Visitors
 from acme_client.drill.memory_store import Crash, MemoryStore

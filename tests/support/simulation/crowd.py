@@ -20,16 +20,10 @@ from typing import Any
 
 from acme_client.certificates import ca_choice, ranks, transitions, wishes
 from acme_client.certificates import record as records
+from acme_client.certificates.folder_names import FOLDER, name_of
 from acme_client.certificates.peers import Member
 from acme_client.certificates.record import Record
-from acme_client.certificates.repository import (
-    FOLDER,
-    META,
-    files_of,
-    folder_of,
-    name_of,
-    pair_of,
-)
+from acme_client.certificates.repository import META, files_of, folder_of, pair_of
 from acme_client.drill.memory_store import MemoryStore
 from acme_client.drill.simulated_ca import ACCOUNT, DIRECTORY, START
 from acme_client.link import Authority, CertificateSpec
