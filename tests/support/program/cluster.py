@@ -200,9 +200,11 @@ def clustered(
     validity: int | None = None,
     arguments: tuple[str, ...] = (),
     machines: Machines | None = None,
+    authz_reuse: int = 0,
 ) -> Iterator[Cluster]:
     """A cluster without machines yet. ``validity``: of certificates, in seconds; ``arguments``:
-    further ones for etcd; ``machines``: where they and etcd's members are, with `Faults` before the
+    further ones for etcd; ``authz_reuse``: percent of the CA's orders that need no challenge;
+    ``machines``: where they and etcd's members are, with `Faults` before the
     CA, at the switch, where the caller is, too."""
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
@@ -214,7 +216,7 @@ def clustered(
         if machines is not None:
             places = of_etcd = machines.places
         etcd = stack.enter_context(Etcd(arguments=arguments, places=of_etcd))
-        ca = stack.enter_context(Pebble(one, other, validity=validity))
+        ca = stack.enter_context(Pebble(one, other, validity=validity, authz_reuse=authz_reuse))
         front = None
         if machines is not None:
             front = stack.enter_context(Faults(ca, address=SWITCH))
