@@ -112,7 +112,7 @@ class Scheduler:
             self._report,
             self._reply,
             lambda: self._now,
-            lambda name, rules: self._out.append(Check(name, rules)),
+            lambda name, rules, why: self._out.append(Check(name, rules, why)),
             lambda changes: self._out.append(SaveNames(changes)),
             lambda name: self._out.append(Discard(name)),
         )
@@ -192,6 +192,8 @@ class Scheduler:
                 self._scans -= 1
                 found = self.certificates if names is None else names
                 self._to_see.update(name for name in found if name in self.certificates)
+                if self._turns.peers.are_shared:
+                    self._on_demand.hear(found)
                 for looker in self._lookers:
                     looker.saw(self._scans, self._to_see)
                 for name in list(self._to_see):

@@ -69,7 +69,7 @@ class SharedRepository(CertificateRepository):
         super().__init__(store)
         self._shared = shared
         self._node = node
-        self._wanted = wanted
+        self._wanted = dict(wanted)
         self._wall = now
         self._held: dict[str, Lock] = {}
         self._own: set[str] = set()  # folders that this machine has written since it looked
@@ -78,6 +78,15 @@ class SharedRepository(CertificateRepository):
         self._heard: set[str] = set()  # names to look at, whatever the stores tell
         self._newer: set[str] = set()  # names whose records a newer program writes
         self.refused: dict[str, str] = {}  # why what is offered is not taken, by name
+
+    def want(self, name: str, names: Sequence[str]) -> None:
+        """Have a certificate as well that no configuration names."""
+        if name not in self._wanted:
+            self._wanted[name] = names
+            self._heard.add(name)
+
+    def unwant(self, name: str) -> None:
+        self._wanted.pop(name, None)
 
     # Under a certificate's lock
 
@@ -221,7 +230,9 @@ class SharedRepository(CertificateRepository):
         missing = set(self._wanted)
         for folder, files in found:
             name = known_name(folder)
-            if name is not None and name in missing:
+            if name is not None and name not in self._wanted:
+                self._heard.add(name)  # it may have come on demand
+            elif name is not None and name in missing:
                 missing.discard(name)
                 _kept, before = super().load(name)
                 if self.compare(name, files) or super().load(name)[1] != before:

@@ -20,8 +20,10 @@ import contextlib
 import errno
 import itertools
 import json
+import math
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -49,6 +51,8 @@ _OPERATIONS_MOST = 128
 _TRIES = 20
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
 _PAGE = 200
+# What is to pass away by itself has one lease for so many seconds: each costs the engine a write.
+_LEASE_SHARED_FOR = 60.0
 
 Operation = Mapping[str, Any]
 # Said here, because `list` means something else inside the class.
@@ -88,6 +92,7 @@ class EtcdStore:
         self._beginning = threading.Lock()
         self._lease: Lease | None = None
         self._watches: list[Watch] = []
+        self._passing: dict[float, tuple[int, float]] = {}  # leases of what is to pass away
 
     # Reading
 
@@ -196,6 +201,22 @@ class EtcdStore:
         operation = self._put(folder, file, data, self._session().name)
         answer = self._transaction([], [operation])
         return number(answer.get("header", {}).get("revision"))
+
+    def put_for(self, folder: str, file: str, data: bytes, seconds: float) -> None:
+        """Store a file alone that the engine deletes by itself, at the earliest after these seconds
+        and a minute later at the latest, whether or not we live. Raises OSError."""
+        now = time.monotonic()
+        with self._beginning:
+            lease, since = self._passing.get(seconds, (0, 0.0))
+            if not lease or now > since + _LEASE_SHARED_FOR:
+                lasts = math.ceil(seconds + _LEASE_SHARED_FOR)
+                lease = number(self.api.call("/v3/lease/grant", {"TTL": lasts}).get("ID"))
+                self._passing[seconds] = lease, now
+        try:
+            self._transaction([], [self._put(folder, file, data, lease)])
+        except OSError:
+            self._passing.pop(seconds, None)  # an engine that was restored does not know it
+            raise
 
     # Locks and sessions
 

@@ -188,12 +188,13 @@ def _admin(parsed: Parsed, admin: Admin) -> Iterator[Fault]:
 
 
 def _not_shared(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
-    """Names on demand belong to one machine."""
-    if site.on_demand is not None and parsed.document.cluster is not None:
+    """Whoever a client comes to for a new name has to order its certificate."""
+    cluster = parsed.document.cluster
+    if site.on_demand is not None and cluster is not None and not cluster.order:
         yield parsed.origins.fault(
             (*at, "on_demand"),
-            "names on demand cannot be shared by a cluster yet",
-            "take cluster or on_demand out",
+            "this machine orders no certificates (cluster.order: false), so none for a new name",
+            "take order: false or on_demand out",
         )
 
 
