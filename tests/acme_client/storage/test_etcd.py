@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -337,6 +338,15 @@ def test_an_engine_with_tls_is_known_by_its_certificate(tmp_path: Path) -> None:
         for refused, why in ((doubtful, "certificate is not trusted"), (unknown, "https://")):
             with pytest.raises(Unreachable, match=why):
                 EtcdStore(EtcdApi(etcd.endpoints, refused), PREFIX, SEALS).load(FOLDER)
+        expired = authority.issue_cert(
+            "node.example", not_after=datetime.fromtimestamp(time.time() - 1, UTC)
+        )
+        expired.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+        context = ssl.create_default_context(cafile=str(ca))
+        context.load_cert_chain(tmp_path / "client.pem")
+        api = EtcdApi(etcd.endpoints, context, client_ends=time.time() - 1)
+        with pytest.raises(Unreachable, match=r"our client certificate .* has expired"):
+            EtcdStore(api, PREFIX, SEALS).load(FOLDER)
 
 
 def test_an_engine_without_the_gateway_is_told() -> None:
