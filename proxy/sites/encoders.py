@@ -141,8 +141,8 @@ def _libraries() -> dict[bytes, Any]:
 
 
 def load() -> None:
-    """Import what compresses, the first time. In a worker it has been imported already; to ask the
-    import system again, also for a module that Python does not have, copies memory that is shared."""
+    """Import what compresses, the first time. A worker that asked the import system again, also for
+    a module that its Python does not have, would copy memory that is shared."""
     if _loaded:
         return
     import brotli  # type: ignore[import-untyped] # has none
