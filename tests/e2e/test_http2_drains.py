@@ -125,7 +125,7 @@ def in_go(program: Path, port: int, ca: Path) -> Iterator[dict[str, Any]]:
     seen |= json.loads(told)
 
 
-@pytest.mark.timeout(240 + 10 * RELOADS + 20 * UPGRADES)
+@pytest.mark.timeout(720 + 10 * RELOADS + 20 * UPGRADES)
 def test_reloads_and_upgrades_under_load_lose_nothing(
     folder: Path, root: Path, ports: tuple[int, int], shared_python: str
 ) -> None:
