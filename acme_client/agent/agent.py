@@ -161,7 +161,8 @@ class Agent:
             common.together(self._keeper),
         )  # fmt: skip
         self._executors = executors or Executors()
-        self._checks = CheckThreads(self._checked)
+        self._shared_names = common.names
+        self._checks = CheckThreads(self._checked, shared=common.names)
         self._scheduler = (
             Scheduler(settings)
             if cluster is None
@@ -211,6 +212,8 @@ class Agent:
             if self._cluster is not None:
                 self._cluster.close()
             self._executors.close()
+            if self._shared_names is not None:
+                self._shared_names.close()
             self._checks.close()
         self._finish()
 
@@ -285,8 +288,8 @@ class Agent:
                 self._look_at = self._now() + LOOK_EVERY
             case Scan():
                 self._executors.store(self._scan)
-            case Check(name, rules):
-                self._checks.begin(name, rules)
+            case Check(name, rules, why):
+                self._checks.begin(name, rules, why)
             case SaveNames(changes):
                 self._executors.store(lambda: self._save_names(changes))
             case Discard(name):
@@ -382,6 +385,8 @@ class Agent:
         remembered = Remembered({}, {})
         try:
             remembered = self._names.read()
+            if self._shared_names is not None:
+                self._shared_names.want(remembered.names)
         finally:  # whatever happens: everything else waits for it
             self._happened(NamesRemembered(remembered))
 
@@ -400,7 +405,10 @@ class Agent:
 
     def _discard(self, name: str) -> None:
         try:
-            self._repository.discard(name)
+            if self._shared_names is not None:
+                self._shared_names.discard(name)
+            else:
+                self._repository.discard(name)
         except OSError as error:
             log.warning("%s: its files cannot be taken away: %s", name, error)
 

@@ -18,24 +18,29 @@ from .together import Together
 
 if TYPE_CHECKING:
     from ..cluster.node import Node
+    from ..cluster.shared_names import SharedNames
     from .keeper import CertificateKeeper
 
 
 @dataclass(frozen=True, slots=True)
 class Common:
     """``files``: where accounts and the built-in CA's root are; ``peers``: machines that order the
-    same certificates, None without any; ``together`` makes what attempts go through there."""
+    same certificates, None without any; ``names``: what they have found out of names on demand;
+    ``together`` makes what attempts go through there."""
 
     repository: CertificateRepository
     ledger: Ledger
     files: Store
     peers: Peers | None
+    names: SharedNames | None
     together: Callable[[CertificateKeeper], Together | None]
 
 
 def alone(store: Store, now: Callable[[], float]) -> Common:
     """Return what a machine has that shares nothing."""
-    return Common(CertificateRepository(store), Ledger(store, now), store, None, lambda _: None)
+    return Common(
+        CertificateRepository(store), Ledger(store, now), store, None, None, lambda _: None
+    )
 
 
 def among_others(node: Node, store: Store, now: Callable[[], float]) -> Common:
@@ -49,5 +54,6 @@ def among_others(node: Node, store: Store, now: Callable[[], float]) -> Common:
         shared.ledger,
         shared.files,
         peers,
+        shared.names,
         lambda keeper: Together(keeper, shared.repository, slots, peers, now),
     )

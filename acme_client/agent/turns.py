@@ -46,8 +46,10 @@ class Turns:
             return now
         record, facts = managed.record, managed.facts
         since = now if managed.ready_since is None else min(managed.ready_since, now)
-        if managed.tickets or managed.by_hand:
+        if managed.by_hand or (managed.tickets and not managed.wanted.on_demand_for):
             return max(since, managed.postponed_until) if not self._peers.away else since
+        if managed.tickets and not self._peers.away:
+            return since  # of clients: whichever machine has the lock, all wait for it
         wish = record.made.wishes if record.made is not None else ""
         place = self._peers.place(managed.name, wish, record.attempts)
         if place is None:
@@ -87,10 +89,12 @@ class Turns:
 
     def wants_another(self, managed: ManagedCertificate) -> bool:
         """Whether the certificate is not what this machine wants, and it may order what it
-        wants."""
+        wants. On demand, what was made is enough until its renewal: no machine tells the others
+        what it wants there."""
         return (
             self._peers.are_shared
             and not managed.satisfies
+            and not managed.wanted.on_demand_for
             and managed.record.state is State.FRESH
             and not managed.contested
         )
@@ -103,10 +107,12 @@ class Turns:
         return not alone and self._peers.place(managed.name) == 0
 
     def takes_over_asking(self, managed: ManagedCertificate, now: float) -> float | None:
-        """Return when this machine asks in the place of a machine that is gone; None where nothing
-        has changed. It does not ask at once: the other machine may only be restarting."""
+        """Return when this machine asks the CA in the place of another machine that is gone; None
+        where nothing has changed. Not at once, because the other machine may only be restarting;
+        and not for all certificates at one moment, because when the store is back that all machines
+        share, all of them begin."""
         if managed.asks or not self.asks(managed):
             return None
         facts = managed.facts
         step = ranks.step(facts.not_after - facts.not_before if facts is not None else None)
-        return now + ranks.ASKS_AFTER * step
+        return now + (ranks.ASKS_AFTER + ranks.part(self._peers.node, managed.name)) * step

@@ -69,7 +69,7 @@ class SharedRepository(CertificateRepository):
         super().__init__(store)
         self._shared = shared
         self._node = node
-        self._wanted = wanted
+        self._wanted = dict(wanted)
         self._wall = now
         self._held: dict[str, Lock] = {}
         self._own: set[str] = set()  # folders that this machine has written since it looked
@@ -78,6 +78,15 @@ class SharedRepository(CertificateRepository):
         self._heard: set[str] = set()  # names to look at, whatever the stores tell
         self._newer: set[str] = set()  # names whose records a newer program writes
         self.refused: dict[str, str] = {}  # why what is offered is not taken, by name
+
+    def want(self, name: str, names: Sequence[str]) -> None:
+        """Have a certificate as well that no configuration names."""
+        if name not in self._wanted:
+            self._wanted[name] = names
+            self._heard.add(name)
+
+    def unwant(self, name: str) -> None:
+        self._wanted.pop(name, None)
 
     # Under a certificate's lock
 
@@ -186,9 +195,11 @@ class SharedRepository(CertificateRepository):
             if shared != kept and not newer:
                 self.keep_record_here(name, shared)
             return False
-        why = self._fault(name, pair, here)
+        why = self._fault(name, pair, shared, here)
         if why:
-            return self._refuse(name, why, kept, here)
+            is_ours = self._refuse(name, why, kept, here)
+            # Whoever has made a later one would write that again, and so on for ever.
+            return is_ours and here is not None and _issued(here) > _issued(pair)
         self.refused.pop(name, None)
         if here is not None and _issued(here) > _issued(pair):
             return True
@@ -196,14 +207,19 @@ class SharedRepository(CertificateRepository):
             self.keep_here(name, pair, shared)
         return False
 
-    def _fault(self, name: str, pair: CertificateAndKey, here: CertificateAndKey | None) -> str:
-        """Say why a pair is not to take the place of what is here; empty where it may."""
+    def _fault(
+        self, name: str, pair: CertificateAndKey, shared: Record, here: CertificateAndKey | None
+    ) -> str:
+        """Say why a pair is not to take the place of what is here; empty where it may. One that
+        serves less may if a machine of the cluster has ordered it: a person has decided so."""
         wanted = self._wanted.get(name)
         if wanted is None:
             return ""
         facts, why = offered.examined(pair, wanted)
         if facts is None or why:
             return why
+        if shared.made is not None and shared.serial == facts.serial:
+            return ""
         lost = offered.loses(facts, here, wanted, self._wall())
         return offered.loses_in_words(lost) if lost else ""
 
@@ -221,7 +237,9 @@ class SharedRepository(CertificateRepository):
         missing = set(self._wanted)
         for folder, files in found:
             name = known_name(folder)
-            if name is not None and name in missing:
+            if name is not None and name not in self._wanted:
+                self._heard.add(name)  # it may have come on demand
+            elif name is not None and name in missing:
                 missing.discard(name)
                 _kept, before = super().load(name)
                 if self.compare(name, files) or super().load(name)[1] != before:

@@ -4,6 +4,7 @@ settings      which cluster, which node, and how the engine is reached
 node          this machine among the others, and whether the engine can be asked
 gate          the engine as the lifecycle of certificates asks it
 accounts      accounts with CAs and the built-in root, made once
+shared_names  names on demand, each asked about once
 spare         this machine's disk, and memory for what it does not take
 replica       certificates for a machine that orders none
 company       which machines are there

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..certificates.peers import Member
@@ -17,7 +17,7 @@ from ..challenges.document import FOLDER as CHALLENGES
 from ..link import Link
 from ..status import MemberStatus
 from ..storage.etcd.store import EtcdStore
-from ..storage.store import Changes
+from ..storage.store import Changes, Unreadable
 from ..text import timestamp
 from .challenges import Answered, ClusterLink, Told
 from .echo import Echo
@@ -68,6 +68,7 @@ class Company:
         self._members: dict[str, Member] = {}
         self._seen = 0
         self._put: Said | None = None
+        self._said: Callable[[], Mapping[str, bytes | Unreadable]] = dict
         self._echo = Echo()
         self._wishes = WishBook(shared, settings.node, wishes)
         self._clocks = Clocks()
@@ -114,10 +115,10 @@ class Company:
             try:
                 if challenges is None or members is None:
                     challenges = self._shared.watch(CHALLENGES, self._news.set)
-                    members = self._shared.watch(MEMBERS, self._news.set)
+                    members, self._said = self._shared.follow(MEMBERS, self._news.set)
                 due = time.monotonic() >= look_at
                 if challenges() or due:
-                    self._answer()
+                    self._answer(again=due)
                 self._introduce(again=due)
                 if members() or due:
                     self._meet()
@@ -146,11 +147,15 @@ class Company:
                 self._news.wait(_TELL_EVERY)
                 self._news.clear()
 
-    def _answer(self) -> None:
+    def _answer(self, *, again: bool) -> None:
+        """Answer the challenges that are there. How far this machine is gets told when there are
+        any: for one that is over nobody waits."""
         found, revision = self._shared.load_alone(CHALLENGES)
         ours = self._told.ours
-        self._answered.follow({token: one for token, one in found.items() if token not in ours})
-        self._seen = revision
+        others = {token: one for token, one in found.items() if token not in ours}
+        self._answered.follow(others)
+        if others or again:
+            self._seen = revision
 
     def _introduce(self, *, again: bool) -> None:
         """Write this machine's document among the members: its role, how far it has come, and
@@ -173,7 +178,7 @@ class Company:
             self._put = said
 
     def _meet(self) -> None:
-        found, _revision = self._shared.load_alone(MEMBERS)
+        found = self._said()
         node, now = self._settings.node, self._now()
         statuses: dict[str, MemberStatus] = {}
         members: dict[str, Member] = {}
@@ -198,7 +203,8 @@ class Company:
             }
         self._wishes.keep_only(digests)
         self._clocks.keep_only(set(members))
-        if node not in members:  # the process before this one has taken it away at its end
+        if node not in members and self._shared.heard(MEMBERS) >= self._echo.written:
+            # The process before this one has taken it away at its end.
             self._put = None
             self._news.set()
         with self._told.changed:

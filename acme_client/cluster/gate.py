@@ -92,6 +92,11 @@ class Gate:
         with self._asked(to_write=True) as shared:
             shared.change(edits, by)
 
+    def put_for(self, folder: str, file: str, data: bytes, seconds: float) -> None:
+        """Store a file that the engine deletes by itself, a while after these seconds."""
+        with self._asked(to_write=True) as shared:
+            shared.put_for(folder, file, data, seconds)
+
     def append(self, folder: str, file: str, data: bytes) -> None:
         with self._asked(to_write=True) as shared:
             shared.append(folder, file, data)

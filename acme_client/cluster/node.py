@@ -41,6 +41,7 @@ from .faults import Faults
 from .gate import Gate
 from .replica import Replica
 from .settings import VERSION, ClusterSettings
+from .shared_names import SharedNames
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -60,12 +61,14 @@ _CLOCK_NEWS = 5.0
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What a machine that may order has with the others: the engine's ``store``, certificates, what
-    is counted at CAs, and its own ``files`` whose accounts and root are everybody's."""
+    is counted at CAs, its own ``files`` whose accounts and root are everybody's, and ``names`` that
+    come on demand."""
 
     store: Gate
     repository: SharedRepository
     ledger: SharedLedger
     files: SharedFiles
+    names: SharedNames
 
 
 class Node:
@@ -118,7 +121,9 @@ class Node:
             gate = Gate(self._shared, self._failed, lambda: self._look())
             repository = SharedRepository(local, gate, settings.node, names, now)
             ledger = SharedLedger(local, gate, self.peers, now)
-            self.shared = Shared(gate, repository, ledger, SharedFiles(local, gate))
+            names_on_demand = SharedNames(gate, repository, self.peers, now)
+            files = SharedFiles(local, gate)
+            self.shared = Shared(gate, repository, ledger, files, names_on_demand)
         elif self._shared is not None:
             self._replica = Replica(self._shared, local, names, now)
         self.link: Link = link

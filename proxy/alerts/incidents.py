@@ -83,12 +83,22 @@ def everybody(_name: str) -> bool:
     return True
 
 
+def nobody(_name: str) -> bool:
+    """A machine that does not know the others yet leaves all to them."""
+    return False
+
+
 def teller(cluster: ClusterStatus | None) -> Callable[[str], bool]:
-    """Return whether this machine tells of a certificate that others have as well: the first in its
-    order of those that order. Who is cut off, or does not take what the others have, tells of
-    what is wrong here."""
-    if cluster is None or not cluster["connected"] or not cluster["ordering"]:
+    """Return whether this machine of a cluster tells of a certificate that others have as well: the
+    first in its order of those that order. A machine that is cut off, or does not take what the
+    others have, tells of what is wrong here; one that has just begun (None, or without members)
+    waits until it knows them."""
+    if cluster is None:
+        return nobody
+    if not cluster["connected"] or (cluster["members"] and not cluster["ordering"]):
         return everybody
+    if not cluster["members"]:
+        return nobody
     ordering, node, refused = cluster["ordering"], cluster["node"], cluster["refused"]
     return lambda name: name in refused or places(name.partition("/")[0], ordering)[0] == node
 

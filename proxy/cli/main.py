@@ -306,12 +306,17 @@ def hash_password() -> None:
     """
     from ..sites.passwords import hashed
 
-    if sys.stdin.isatty():
-        password = click.prompt("password", hide_input=True, confirmation_prompt=True, err=True)
+    password = b""
+    if sys.stdin is None:  # closed
+        pass
+    elif sys.stdin.isatty():
+        typed = click.prompt("password", hide_input=True, confirmation_prompt=True, err=True)
+        password = str(typed).encode(errors="surrogateescape")
     else:
-        password = sys.stdin.readline().rstrip("\r\n")
+        # Bytes, as browsers send them; they need not be text of this machine's encoding.
+        password = sys.stdin.buffer.readline().rstrip(b"\r\n")
     if not password:
-        complain("there is no password", USAGE)
+        complain("there is no password on standard input (its first line is taken)", USAGE)
     click.echo(hashed(password))
 
 

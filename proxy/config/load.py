@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import open_files
-from .checks import consistency, descriptors, own_filters
+from .checks import consistency, descriptors, own_filters, surprises
 from .checks import files as places
 from .checks.accounts import NOBODY, find_group, find_user
 from .checks.reader import Reader
@@ -56,6 +56,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
             continue
         notices = [*draft.notices, *slips.values(), *parsed.notices]
         notices += _without_sites(parsed)
+        notices += surprises.check(parsed)
         identity, reader = _identity(parsed, now_uid, faults, notices)
         state = _state(parsed, now_uid, draft.base, faults)
         if state is not None:

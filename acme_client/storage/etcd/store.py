@@ -20,8 +20,10 @@ import contextlib
 import errno
 import itertools
 import json
+import math
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -49,6 +51,8 @@ _OPERATIONS_MOST = 128
 _TRIES = 20
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
 _PAGE = 200
+# What is to pass away by itself has one lease for so many seconds: each costs the engine a write.
+_LEASE_SHARED_FOR = 60.0
 
 Operation = Mapping[str, Any]
 # Said here, because `list` means something else inside the class.
@@ -88,6 +92,11 @@ class EtcdStore:
         self._beginning = threading.Lock()
         self._lease: Lease | None = None
         self._watches: list[Watch] = []
+        self._passing: dict[float, tuple[int, float]] = {}  # leases of what is to pass away
+        # Keys of locks that nobody holds, which the engine has still, or may have: it has not been
+        # heard when they were given back, or not in time when they were taken. Each with the
+        # condition that it is that lock.
+        self._left: list[tuple[str, Operation]] = []
 
     # Reading
 
@@ -124,10 +133,7 @@ class EtcdStore:
         found: dict[str, bytes | Unreadable] = {}
         seen = self._folder(folder)
         for last, value in seen.values.items():
-            try:
-                found[last] = self._opened(folder, last, value)
-            except Unreadable as fault:
-                found[last] = fault
+            found[last] = self._tried(folder, last, value)
         return found, seen.at
 
     def previous(self, folder: str) -> dict[str, bytes]:
@@ -200,14 +206,35 @@ class EtcdStore:
         answer = self._transaction([], [operation])
         return number(answer.get("header", {}).get("revision"))
 
+    def put_for(self, folder: str, file: str, data: bytes, seconds: float) -> None:
+        """Store a file alone that the engine deletes by itself, at the earliest after these seconds
+        and a minute later at the latest, whether or not we live. Raises OSError."""
+        now = time.monotonic()
+        with self._beginning:
+            lease, since = self._passing.get(seconds, (0, 0.0))
+            if not lease or now > since + _LEASE_SHARED_FOR:
+                lasts = math.ceil(seconds + _LEASE_SHARED_FOR)
+                lease = number(self.api.call("/v3/lease/grant", {"TTL": lasts}).get("ID"))
+                self._passing[seconds] = lease, now
+        try:
+            self._transaction([], [self._put(folder, file, data, lease)])
+        except OSError:
+            self._passing.pop(seconds, None)  # an engine that was restored does not know it
+            raise
+
     # Locks and sessions
 
     def lock(self, folder: str, lease: float) -> Lock | None:
+        self.give_back()
         held = self._session()
         key = self._lock_key(folder)
         ours = secrets.token_hex(8)
         put = _writing(key, ours.encode(), lease=str(held.name))
-        answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
+        try:
+            answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
+        except OSError:
+            self._left.append((key, _is(key, ours.encode())))
+            raise
         if answer.get("succeeded"):
             return _EtcdLock(self, key, number(answer["header"].get("revision")), held)
         # A call that was made twice, because its first answer was lost, finds its own lock.
@@ -215,6 +242,20 @@ class EtcdStore:
             if decoded(found.get("value")) == ours.encode():
                 return _EtcdLock(self, key, number(found.get("create_revision")), held)
         return None
+
+    def give_back(self) -> None:
+        """Give back the locks that the engine has not heard of that they are nobody's. They would
+        not end by themselves, because our session goes on. Raises OSError."""
+        while self._left:
+            key, condition = self._left[0]
+            self._transaction([condition], [_removal(key)])
+            with contextlib.suppress(ValueError):  # another thread was faster
+                self._left.remove((key, condition))
+
+    def _kept(self) -> None:
+        """Our session goes on: the engine can be heard again, perhaps."""
+        with contextlib.suppress(OSError):
+            self.give_back()
 
     def _lock_key(self, folder: str) -> str:
         return f"{self.prefix}{_LOCK}{folder}"
@@ -255,7 +296,7 @@ class EtcdStore:
     def _session(self) -> Lease:
         with self._beginning:
             if self._lease is None or not self._lease.lives():
-                lease = Lease.begun(self.api, self._lasts, self._lost)
+                lease = Lease.begun(self.api, self._lasts, self._lost, self._kept)
                 key = f"{self.prefix}{_SESSION}{lease.name:x}"
                 put = {"key": encoded(key), "value": "", "lease": str(lease.name)}
                 self.api.call("/v3/kv/put", put)
@@ -268,6 +309,38 @@ class EtcdStore:
         watch = Watch(self.api, f"{self.prefix}{folder}/", wake or (lambda: None))
         self._watches.append(watch)
         return watch.changed
+
+    def follow(
+        self, folder: str, wake: Callable[[], object]
+    ) -> tuple[Changes, Callable[[], dict[str, bytes | Unreadable]]]:
+        """Watch a folder of small files that were stored alone, and keep them in memory: where they
+        change all the time nobody asks for them. Returns what `watch` returns, and a function that
+        returns the files, each for itself, as far as they have been heard of. Raises OSError."""
+        start = f"{self.prefix}{folder}/"
+        watch = Watch(self.api, start, wake, keeps_values=True)
+        self._watches.append(watch)
+        opened: dict[str, tuple[bytes, bytes | Unreadable]] = {}
+
+        def files() -> dict[str, bytes | Unreadable]:
+            nonlocal opened
+            before, opened = opened, {}
+            for key, sealed in watch.values().items():
+                last = key.removeprefix(start)
+                if "/" in last or last.startswith(":"):
+                    continue
+                known = before.get(last)
+                if known is None or known[0] != sealed:
+                    known = (sealed, self._tried(folder, last, sealed))
+                opened[last] = known
+            return {last: found for last, (_sealed, found) in opened.items()}
+
+        return watch.changed, files
+
+    def _tried(self, folder: str, last: str, sealed: bytes) -> bytes | Unreadable:
+        try:
+            return self._opened(folder, last, sealed)
+        except Unreadable as fault:
+            return fault
 
     def heard(self, folder: str) -> int:
         """Return the engine's revision up to which a folder that is watched has been heard of; 0
@@ -454,7 +527,11 @@ class _EtcdLock:
 
     def release(self) -> None:
         self._given_back = True
-        self._store._transaction(_fence(self), [_removal(self.key)])
+        try:
+            self._store._transaction(_fence(self), [_removal(self.key)])
+        except OSError:
+            self._store._left.append((self.key, _created_at(self.key, self.token)))
+            raise
 
 
 def _fence(by: object) -> Operations:
@@ -472,6 +549,11 @@ def _created_at(key: str, revision: int) -> Operation:
         "result": "EQUAL",
         "create_revision": str(revision),
     }
+
+
+def _is(key: str, value: bytes) -> Operation:
+    """The condition that a key has this value."""
+    return {"key": encoded(key), "target": "VALUE", "result": "EQUAL", "value": encoded(value)}
 
 
 def _changed_at(key: str, revision: int) -> Operation:

@@ -38,10 +38,18 @@ class State(NamedTuple):
 
 
 class Watch:
-    """``prefix`` ends in "/"; changed are the folders right below it. Raises OSError when it cannot
-    be told what is there now; later troubles are the thread's."""
+    """``prefix`` ends in "/"; changed are the folders right below it. ``keeps_values``: what lies
+    there is kept in memory. Raises OSError when it cannot be told what is there now; later troubles
+    are the thread's."""
 
-    def __init__(self, api: EtcdApi, prefix: str, wake: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        api: EtcdApi,
+        prefix: str,
+        wake: Callable[[], object],
+        *,
+        keeps_values: bool = False,
+    ) -> None:
         self._api = api
         self.prefix = prefix
         self._wake = wake
@@ -50,6 +58,8 @@ class Watch:
         self._closed = threading.Event()
         self._socket: socket.socket | None = None
         self._known: dict[str, int] = {}
+        self._keeps_values = keeps_values
+        self._values: dict[str, bytes] = {}
         self._state = State("", 0, 0)
         self._compare()
         self.changed()
@@ -65,6 +75,11 @@ class Watch:
         with self._lock:
             changed, self._changed = self._changed, set()
             return changed
+
+    def values(self) -> dict[str, bytes]:
+        """Return what lies there, by its keys, as far as it has been heard of."""
+        with self._lock:
+            return dict(self._values)
 
     def close(self) -> None:
         with self._lock:
@@ -129,14 +144,24 @@ class Watch:
 
     def _take(self, answer: Answer) -> None:
         keys = set()
+        values: dict[str, bytes | None] = {}
         for event in answer.get("events") or ():
             pair = event.get("kv") or {}
             key = decoded(pair.get("key")).decode("utf-8", "replace")
             keys.add(key)
             if event.get("type") == "DELETE":
                 self._known.pop(key, None)
+                values[key] = None
             else:
                 self._known[key] = number(pair.get("mod_revision"))
+                values[key] = decoded(pair.get("value")) if self._keeps_values else None
+        if self._keeps_values:
+            with self._lock:
+                for key, value in values.items():
+                    if value is None:
+                        self._values.pop(key, None)
+                    else:
+                        self._values[key] = value
         self._note(keys)
 
     def _look_again(self, *, compacted: bool) -> None:
@@ -160,10 +185,11 @@ class Watch:
     def _compare(self) -> bool:
         """Note what differs from what is known; returns whether anything did. Raises OSError."""
         found: dict[str, int] = {}
+        values: dict[str, bytes] = {}
         span: dict[str, str] = below(self.prefix)
         at = 0
         while True:
-            asked = {**span, "keys_only": True, "limit": str(_PAGE)}
+            asked = {**span, "keys_only": not self._keeps_values, "limit": str(_PAGE)}
             if at:
                 asked["revision"] = str(at)
             answer = self._api.call("/v3/kv/range", asked)
@@ -172,14 +198,18 @@ class Watch:
                 at = state.revision
             pairs = answer.get("kvs") or []
             for pair in pairs:
-                key = decoded(pair.get("key"))
-                found[key.decode("utf-8", "replace")] = number(pair.get("mod_revision"))
+                key = decoded(pair.get("key")).decode("utf-8", "replace")
+                found[key] = number(pair.get("mod_revision"))
+                if self._keeps_values:
+                    values[key] = decoded(pair.get("value"))
             if not answer.get("more") or not pairs:
                 break
             span = {**span, "key": _after(pairs[-1].get("key"))}
         keys = self._known.keys() | found.keys()
         differing = {key for key in keys if self._known.get(key) != found.get(key)}
         self._known = found
+        with self._lock:
+            self._values = values
         self._note(differing)
         self._state = state
         return bool(differing)

@@ -38,7 +38,16 @@ from ..syntax.kinds import (
 )
 from ..syntax.names import parse_name
 from ..syntax.password_hashes import NotAHash, check_hash, check_user
-from ..syntax.sections import Before, Field, Many, Section, alone, already_read, section
+from ..syntax.sections import (
+    SWITCH,
+    Before,
+    Field,
+    Many,
+    Section,
+    alone,
+    already_read,
+    section,
+)
 from ..syntax.units import parse_size, spell_size
 from ..values import HashKey
 from .access import CorsEntry, ForwardAuthEntry, off_is_none
@@ -407,7 +416,10 @@ class Compression(Section):
 def _mode_alone(given: object) -> object:
     if isinstance(given, bool):
         return {"mode": str(given).lower()}
-    return {"mode": given.lower()} if isinstance(given, str) else given
+    if not isinstance(given, str):
+        return given
+    meant = SWITCH.get(given.lower())
+    return {"mode": given.lower() if meant is None else str(meant).lower()}
 
 
 CompressionEntry = Annotated[Compression, Before(_mode_alone, written_as=bool | str | Compression)]

@@ -183,4 +183,4 @@ def test_what_an_order_asks_of_the_engine(number: int, seconds: float) -> None:
         print(f"an order: { {what: round(value, 1) for what, value in each_order.items()} }")
         print(f"{took / len(NAMES):.2f} s an order; database {database >> 20} MiB")
         # Each machine that is there says once that it answers a challenge, and no more often.
-        assert each_order["writes"] <= 24 + 2 * number
+        assert each_order["writes"] <= 10 + 1.5 * number

@@ -23,7 +23,14 @@ from acme_client.cluster.settings import ClusterSettings
 from acme_client.drill.memory_store import MemoryStore
 from acme_client.errors import IssuanceError
 from acme_client.issuers.interface import Issued, Order
-from acme_client.link import INTERNAL, Authority, CertificateSpec, Challenge, Settings
+from acme_client.link import (
+    INTERNAL,
+    Authority,
+    CertificateSpec,
+    Challenge,
+    OnDemandRule,
+    Settings,
+)
 from acme_client.status import ClusterStatus
 from acme_client.storage.etcd.api import EtcdApi, encoded
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
@@ -32,6 +39,7 @@ from acme_client.x509.verify import CertificateAndKey
 from support.acme.certifier import FakeServer
 from support.acme.chains import DAY, chain
 from support.etcd import Etcd
+from support.http.name_app import NameApp
 
 pytestmark = pytest.mark.program
 
@@ -108,6 +116,7 @@ class Machine:
         self.settings = Quick(cluster, name, etcd.endpoints, SECRET, order=order)
         self.local = MemoryStore()
         self.wants = [CertificateSpec(names, by) for names in wants]
+        self.on_demand: tuple[OnDemandRule, ...] = ()
         self.status: ClusterStatus | None = None
         self.clock = 0.0  # seconds ahead
         self.server = FakeServer()
@@ -118,7 +127,8 @@ class Machine:
         self.server.forget()
         self.node = Node(self.settings, self.local, self.server, self.wants, self._told, self.now)
         self.agent = Agent(
-            Settings(Path("/"), tuple(self.wants)), self.server, self.local, self.now,
+            Settings(Path("/"), tuple(self.wants), on_demand=self.on_demand),
+            self.server, self.local, self.now,
             random.Random(zlib.crc32(self.name.encode())), issuer=self._issuer, cluster=self.node,
         )  # fmt: skip
         self.thread = threading.Thread(target=self._serve, args=(self.agent,))
@@ -499,3 +509,96 @@ def test_the_built_in_root_is_made_once(machine: Make) -> None:
     third.until(lambda: third.serves() == first.serves())
     assert third.local.list("internal-ca") == []
     assert not third.local.load("internal-ca")
+
+
+@pytest.fixture
+def app() -> Iterator[NameApp]:
+    with NameApp() as made:
+        yield made
+
+
+def on_demand(machine: Make, app: NameApp, *names: str, **options: Any) -> list[Machine]:
+    """Start machines that have a site on demand, and are known to each other."""
+    made = [machine(name, start=False) for name in names]
+    for one in made:
+        wanted = CertificateSpec((NAME,), BY)
+        one.on_demand = (OnDemandRule(NAME, wanted, ask=app.url, **options),)
+        one.start()
+    for one in made:
+        one.meets(len(made))
+        one.until(lambda one=one: one.serves() is not None)
+    return made
+
+
+def come(one: Machine, name: str) -> dict[str, Any]:
+    """A client comes for a name; what the worker is told."""
+    return one.server.ask("want", {"name": name})
+
+
+def test_a_name_on_demand_is_asked_about_and_ordered_once(
+    machine: Make, ca: Ca, app: NameApp
+) -> None:
+    app.allowed = {"shop.example", "other.example"}
+    machines = on_demand(machine, app, "web-1", "web-2", "web-3")
+    first, second, third = machines
+    ca.held.add("shop.example")
+    tickets = [one.server.tell("want", {"name": "shop.example"}) for one in machines]
+    first.until(lambda: ca.orders("shop.example"))
+    ca.held.clear()
+    with ca.news:
+        ca.news.notify_all()
+    for one, ticket in zip(machines, tickets, strict=True):
+        one.until(lambda one=one, ticket=ticket: ticket in one.server.answers)
+        assert one.server.answers[ticket]["ok"], one.server.answers[ticket]
+        assert one.serves("shop.example") == first.serves("shop.example")
+    assert len(ca.orders("shop.example")) == app.asked.count("shop.example") == 1
+    # The others have it though no client has come to them.
+    assert come(second, "other.example")["ok"]
+    for one in machines:
+        one.until(lambda one=one: one.serves("other.example") is not None)
+    assert len(ca.orders("other.example")) == app.asked.count("other.example") == 1
+    # What one machine is refused, the others are.
+    assert [come(one, "no.example")["ok"] for one in machines] == [False] * 3
+    assert app.asked.count("no.example") == 1
+    # A machine that was away has what came meanwhile, and what it had.
+    third.stop()
+    app.allowed.add("late.example")
+    assert come(first, "late.example")["ok"]
+    third.start()
+    for name in ("shop.example", "late.example"):
+        third.until(lambda name=name: third.serves(name) == first.serves(name))
+    assert len(ca.orders("late.example")) == app.asked.count("late.example") == 1
+
+
+def test_the_allowance_of_names_on_demand_is_the_clusters(
+    machine: Make, ca: Ca, app: NameApp
+) -> None:
+    names = [f"{number}.shop.example" for number in range(4)]
+    app.allowed = set(names)
+    first, second = on_demand(machine, app, "web-1", "web-2", per_hour=2)
+    assert come(first, names[0])["ok"]
+    assert come(second, names[1])["ok"]
+    for one in (first, second):
+        refused = come(one, names[2])
+        assert not refused["ok"]
+        assert "2 new names in an hour" in refused["error"]
+    assert len(ca.begun) == 3  # of which one is the site's own
+
+
+def test_without_the_engine_no_new_name_is_ordered(
+    machine: Make, ca: Ca, app: NameApp, etcd: Etcd
+) -> None:
+    app.allowed = {"old.example", "new.example"}
+    first, second = on_demand(machine, app, "web-1", "web-2")
+    assert come(first, "old.example")["ok"]
+    second.until(lambda: second.serves("old.example") is not None)
+    etcd.kill_all()
+    try:
+        for one in (first, second):
+            one.until(lambda one=one: one.status and not one.status["connected"], within=40)
+            refused = come(one, "new.example")
+            assert "the cluster cannot be asked" in refused["error"]
+            assert come(one, "old.example")["ok"]
+    finally:
+        etcd.start_all()
+    assert ca.orders("new.example") == []

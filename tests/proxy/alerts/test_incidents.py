@@ -251,7 +251,7 @@ def test_of_several_machines_one_tells_of_a_certificate() -> None:
     cluster: Any = {
         "name": "shop", "node": "", "orders": True, "ordering": ["web-1", "web-2", "web-3"],
         "connected": True, "fault": None, "alone": False, "refused": {},
-        "behind": 0, "revision_behind": 0, "members": [],
+        "behind": 0, "revision_behind": 0, "members": [{}, {}, {}],
     }  # fmt: skip
 
     def told(node: str, **more: Any) -> set[str]:
@@ -266,4 +266,6 @@ def test_of_several_machines_one_tells_of_a_certificate() -> None:
     assert told("web-9") == set()  # it orders nothing
     assert told("web-9", refused={"3.test": "damaged"}) == {"3.test"}
     assert told("web-1", connected=False) == told("web-1", ordering=[]) == set(names)
+    assert told("web-1", ordering=[], members=[]) == set()  # it does not know the others yet
+    assert not incidents.look(failing, [], 0.0, RULES, NOW, incidents.teller(None)).wrong
     assert len(incidents.look(failing, [], 0.0, RULES, NOW).wrong) == len(names)

@@ -49,6 +49,7 @@ class Node:
         self.state = self.folder / "state"
         self.config = self.folder / "config.yaml"
         self.order = order
+        self.more = ""  # lines behind those of its sites
         self.server: Server | None = None
         self.write()
 
@@ -58,6 +59,7 @@ class Node:
         # Each asks its own member first, where it has one.
         endpoints = [*one.etcd.endpoints[number:], *one.etcd.endpoints[:number]]
         names = "".join(f"\n- {{names: [{site}], root: {one.root}}}" for site in (NAME, *sites))
+        names += self.more
         self.config.write_text(
             f"""
 listen: {{http: ["{self.address}:{one.ports[0]}"], https: ["{self.address}:{one.ports[1]}"]}}
@@ -200,10 +202,13 @@ def clustered(
     validity: int | None = None,
     arguments: tuple[str, ...] = (),
     machines: Machines | None = None,
+    faults: bool = False,
+    authz_reuse: int = 0,
 ) -> Iterator[Cluster]:
     """A cluster without machines yet. ``validity``: of certificates, in seconds; ``arguments``:
     further ones for etcd; ``machines``: where they and etcd's members are, with `Faults` before the
-    CA, at the switch, where the caller is, too."""
+    CA, at the switch, where the caller is, too; ``faults``: with those where all is on one machine,
+    too; ``authz_reuse``: percent of the CA's orders that need no challenge."""
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
         stack.callback(shutil.rmtree, folder)
@@ -214,10 +219,12 @@ def clustered(
         if machines is not None:
             places = of_etcd = machines.places
         etcd = stack.enter_context(Etcd(arguments=arguments, places=of_etcd))
-        ca = stack.enter_context(Pebble(one, other, validity=validity))
+        ca = stack.enter_context(Pebble(one, other, validity=validity, authz_reuse=authz_reuse))
         front = None
         if machines is not None:
             front = stack.enter_context(Faults(ca, address=SWITCH))
+        elif faults:
+            front = stack.enter_context(Faults(ca))
         made = Cluster(folder, (one, other, admin), etcd, ca, places, front)
         stack.callback(lambda: [node.stop() for node in made.nodes])
         yield made
