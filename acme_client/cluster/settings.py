@@ -20,7 +20,8 @@ class ClusterSettings:
     those of whose life less than this is left (``order_below``). ``thumbprint``: whether a node
     that is cut off answers challenges which it does not know. ``secret``: what the
     file with the cluster's secrets has. ``fault``: why the engine cannot be asked at all; what is
-    on the disk is served all the same."""
+    on the disk is served all the same. ``client_ends``: when the certificate in ``tls`` does,
+    Unix seconds."""
 
     name: str
     node: str
@@ -31,6 +32,7 @@ class ClusterSettings:
     thumbprint: bool = True
     login: Login | None = None
     tls: ssl.SSLContext | None = field(default=None, repr=False)
+    client_ends: float | None = None
     version: str = ""
     fault: str = ""
 
@@ -39,7 +41,7 @@ class ClusterSettings:
         return f"/treehouse/{self.name}/"
 
     def api(self) -> EtcdApi:
-        return EtcdApi(self.endpoints, self.tls, self.login)
+        return EtcdApi(self.endpoints, self.tls, self.login, client_ends=self.client_ends)
 
     def store(self) -> EtcdStore:
         """Return the store that the machines share. Raises `sealing.SecretFault`."""

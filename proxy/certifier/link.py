@@ -44,6 +44,7 @@ from ..ipc.messages import (
     Warned,
 )
 from ..ipc.packs import packed
+from ..system import mapped_code
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -69,6 +70,7 @@ class ChannelLink:
         self._commands: list[Command] = []
         self._awoken = False
         self._beaten = float("-inf")
+        self._rests = False
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._wake, False)
@@ -137,11 +139,20 @@ class ChannelLink:
             left = _BEAT_EVERY if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 break
-            self._pump(min(left, _BEAT_EVERY))
+            still = not self._pump(min(left, _BEAT_EVERY))
             self._beat()
-        self._awoken = False
+            if still and left >= _BEAT_EVERY:
+                self._rest()
+        self._rests = self._awoken = False
         commands, self._commands = self._commands, []
         return commands
+
+    def _rest(self) -> None:
+        """Give back code, of which cryptography's alone is 5 MiB: for a whole beat nothing has run
+        here."""
+        if not self._rests:
+            self._rests = True
+            mapped_code.let_go()
 
     def wake(self) -> None:
         self._awoken = True
@@ -159,8 +170,8 @@ class ChannelLink:
             self._beaten = now
             self._send(Alive())
 
-    def _pump(self, timeout: float | None) -> None:
-        """Read what has come; wakes threads whose ticket is done."""
+    def _pump(self, timeout: float | None) -> bool:
+        """Read what has come; wakes threads whose ticket is done. Whether anything has come."""
         # Not `select`, which takes descriptors below 1024 only: where there are thousands of
         # certificates, the supervisor that we are forked from has more open than that.
         channel = self._channel.fileno()
@@ -181,6 +192,7 @@ class ChannelLink:
                     self._take(said)
         except ChannelClosed:
             raise LinkBroken from None
+        return bool(ready)
 
     def _take(self, said: JsonObject) -> None:
         try:

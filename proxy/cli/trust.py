@@ -99,6 +99,7 @@ def _reading(store: Store, *, remove: bool) -> list[str]:
 
 
 def _system(store: Store, root: Path, target: Path, *, remove: bool) -> str:
+    there = target.exists()
     try:
         if remove:
             target.unlink(missing_ok=True)
@@ -116,7 +117,8 @@ def _system(store: Store, root: Path, target: Path, *, remove: bool) -> str:
     )
     if done.returncode:
         raise CannotTrust(f"{' '.join(command)} failed: {done.stderr.strip()}")
-    return f"system: {'removed' if remove else 'trusted'} ({target})"
+    removed = "removed" if there else "was not trusted"
+    return f"system: {removed if remove else 'trusted'} ({target})"
 
 
 def _browsers(root: Path, name: str, *, remove: bool) -> Iterator[str]:
@@ -139,8 +141,8 @@ def _browsers(root: Path, name: str, *, remove: bool) -> Iterator[str]:
             user=user.pw_uid if os.geteuid() == 0 else None, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         said = "removed" if remove else "trusted"
-        if done.returncode and not remove:
-            said = f"not trusted: {done.stderr.strip()}"
+        if done.returncode:
+            said = "was not trusted" if remove else f"not trusted: {done.stderr.strip()}"
         yield f"browsers: {said} ({database})"
 
 

@@ -61,6 +61,7 @@ from ..ipc.messages import (
     Warned,
 )
 from ..system.systemd import Notifier
+from ..worker.warming_up import warm_up
 from .alerts import Alerting
 from .certifier_requests import CertifierRequests
 from .containers import ContainerFeed
@@ -150,6 +151,7 @@ class Supervisor:
         logs.tell_warnings("supervisor", parts.board.written)
         if not self._successor:
             parts.control.open()
+        warm_up()
         gc.freeze()  # what exists now stays shared with the children instead of being copied
         gc.enable()
         if certifier.has_any(parts.generations.serving.config):
