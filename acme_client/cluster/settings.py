@@ -17,7 +17,8 @@ VERSION = 1  # of the documents in the engine, and of the cluster's format
 class ClusterSettings:
     """``order``: whether this node orders certificates, as the others do. ``secret``: what the
     file with the cluster's secrets has. ``fault``: why the engine cannot be asked at all; what is
-    on the disk is served all the same."""
+    on the disk is served all the same. ``client_ends``: when the certificate in ``tls`` does,
+    Unix seconds."""
 
     name: str
     node: str
@@ -26,6 +27,7 @@ class ClusterSettings:
     order: bool = True
     login: Login | None = None
     tls: ssl.SSLContext | None = field(default=None, repr=False)
+    client_ends: float | None = None
     version: str = ""
     fault: str = ""
 
@@ -34,7 +36,7 @@ class ClusterSettings:
         return f"/treehouse/{self.name}/"
 
     def api(self) -> EtcdApi:
-        return EtcdApi(self.endpoints, self.tls, self.login)
+        return EtcdApi(self.endpoints, self.tls, self.login, client_ends=self.client_ends)
 
     def store(self) -> EtcdStore:
         """Return the store that the machines share. Raises `sealing.SecretFault`."""

@@ -203,11 +203,12 @@ def clustered(
     arguments: tuple[str, ...] = (),
     machines: Machines | None = None,
     faults: bool = False,
+    authz_reuse: int = 0,
 ) -> Iterator[Cluster]:
     """A cluster without machines yet. ``validity``: of certificates, in seconds; ``arguments``:
     further ones for etcd; ``machines``: where they and etcd's members are, with `Faults` before the
     CA, at the switch, where the caller is, too; ``faults``: with those where all is on one machine,
-    too."""
+    too; ``authz_reuse``: percent of the CA's orders that need no challenge."""
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
         stack.callback(shutil.rmtree, folder)
@@ -218,7 +219,7 @@ def clustered(
         if machines is not None:
             places = of_etcd = machines.places
         etcd = stack.enter_context(Etcd(arguments=arguments, places=of_etcd))
-        ca = stack.enter_context(Pebble(one, other, validity=validity))
+        ca = stack.enter_context(Pebble(one, other, validity=validity, authz_reuse=authz_reuse))
         front = None
         if machines is not None:
             front = stack.enter_context(Faults(ca, address=SWITCH))
