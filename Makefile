@@ -114,8 +114,8 @@ years: $(READY_DEV) ## a thousand certificates over three years, against a simul
 	  "tests/acme_client/test_years.py::test_years_without_a_lapse[LIFE]"
 
 .PHONY: cluster-years
-cluster-years: $(READY_DEV) ## the same on three and ten machines together, in peace and in trouble; hours
-	@printf '%s\n' {3,10}-{peace,trouble} | YEARS_CERTIFICATES=$(or $(CERTIFICATES),1000) YEARS=$(or $(YEARS),3) \
+cluster-years: $(READY_DEV) ## the same on one, three and ten machines together, in peace and in trouble; hours
+	@printf '%s\n' {1,3,10}-{peace,trouble} | YEARS_CERTIFICATES=$(or $(CERTIFICATES),1000) YEARS=$(or $(YEARS),3) \
 	  xargs -P $$(nproc) -I LIFE $(BIN)/python -m pytest -q -s -p no:cacheprovider \
 	  "tests/acme_client/test_cluster_years.py::test_years_of_several_machines[LIFE]"
 

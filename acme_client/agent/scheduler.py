@@ -25,7 +25,6 @@ from ..certificates.lifecycle import READY, State
 from ..certificates.managed import TELL_AGAIN, ManagedCertificate, Task
 from ..certificates.peers import Peers, no_peers
 from ..certificates.record import Record
-from ..certificates.renewal import ASK_SELDOM
 from ..link import CertificateSpec, Command, Settings
 from ..on_demand.known_names import Changes as NameChanges
 from ..on_demand.manager import OnDemand
@@ -167,6 +166,11 @@ class Scheduler:
     @property
     def loaded(self) -> bool:
         return self._loaded
+
+    @property
+    def has_stand_ins(self) -> bool:
+        """Whether the certificate before the newest stands in for any."""
+        return bool(self._stand_ins)
 
     def last_names(self) -> NameChanges | None:
         """Take the changes to the names on demand that are to be written at the end of the
@@ -343,14 +347,12 @@ class Scheduler:
                 moment = min(moment or _NEVER, begins)
         else:
             moment = transitions.next_moment(record)
-            due = record.state is State.FRESH and record.ask_at is not None
-            if due and (record.ask_at or 0.0) <= now and self._may_ask:
-                due = managed.asks = self._turns.asks(managed)
-                if not due:  # what the one that asks is told is heard of
-                    managed.record = record = replace(record, ask_at=now + ASK_SELDOM)
-                    moment = transitions.next_moment(record)
-            if due and record.ask_at is not None and record.ask_at <= now:
+            if record.state is State.FRESH and record.ask_at is not None and record.ask_at <= now:
                 if self._may_ask:
+                    # What another machine is told that asks, is heard of; whether this one asks
+                    # changes with the members only (`_meet`).
+                    managed.asks = self._turns.asks(managed)
+                if self._may_ask and managed.asks:
                     heapq.heappush(
                         self._asks.setdefault(managed.issued_by, []), (record.ask_at, managed.name)
                     )
@@ -365,7 +367,11 @@ class Scheduler:
             return  # it is touched afterwards
         record = managed.record
         ask_at = self._turns.takes_over_asking(managed, self._now)
-        if ask_at is not None and record.ask_at is not None and ask_at < record.ask_at:
+        if (
+            ask_at is not None
+            and record.ask_at is not None
+            and not self._now < record.ask_at <= ask_at
+        ):
             managed.record = replace(record, ask_at=ask_at)
             managed.asks = True
             self._touch(managed)

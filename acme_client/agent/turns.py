@@ -107,10 +107,12 @@ class Turns:
         return not alone and self._peers.place(managed.name) == 0
 
     def takes_over_asking(self, managed: ManagedCertificate, now: float) -> float | None:
-        """Return when this machine asks in the place of a machine that is gone; None where nothing
-        has changed. It does not ask at once: the other machine may only be restarting."""
+        """Return when this machine asks the CA in the place of another machine that is gone; None
+        where nothing has changed. Not at once, because the other machine may only be restarting;
+        and not for all certificates at one moment, because when the store is back that all machines
+        share, all of them begin."""
         if managed.asks or not self.asks(managed):
             return None
         facts = managed.facts
         step = ranks.step(facts.not_after - facts.not_before if facts is not None else None)
-        return now + ranks.ASKS_AFTER * step
+        return now + (ranks.ASKS_AFTER + ranks.part(self._peers.node, managed.name)) * step

@@ -36,13 +36,20 @@ ALONE_MOST = 3
 
 def places(name: str, nodes: Iterable[str], turn: int = 0) -> list[str]:
     """Return the nodes in this certificate's order. ``turn``: failures in a row."""
-    ordered = sorted(nodes, key=lambda node: _weight(node, name))
+    ordered = sorted(nodes, key=lambda node: weight(node, name))
     first = turn % len(ordered) if ordered else 0
     return ordered[first:] + ordered[:first]
 
 
-def _weight(node: str, name: str) -> bytes:
+def weight(node: str, name: str) -> bytes:
+    """Return what the nodes are ordered by for this certificate, the smallest first."""
     return hashlib.blake2b(f"{node}\0{name}".encode(), digest_size=8).digest()
+
+
+def part(node: str, name: str) -> float:
+    """Return by which part of a step, from 0 to 1, this node's moment for this certificate differs
+    from all others."""
+    return int.from_bytes(weight(node, name)[:4]) / (1 << 32)
 
 
 def step(lifetime: float | None) -> float:

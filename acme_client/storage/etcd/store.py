@@ -93,6 +93,10 @@ class EtcdStore:
         self._lease: Lease | None = None
         self._watches: list[Watch] = []
         self._passing: dict[float, tuple[int, float]] = {}  # leases of what is to pass away
+        # Keys of locks that nobody holds, which the engine has still, or may have: it has not been
+        # heard when they were given back, or not in time when they were taken. Each with the
+        # condition that it is that lock.
+        self._left: list[tuple[str, Operation]] = []
 
     # Reading
 
@@ -221,11 +225,16 @@ class EtcdStore:
     # Locks and sessions
 
     def lock(self, folder: str, lease: float) -> Lock | None:
+        self.give_back()
         held = self._session()
         key = self._lock_key(folder)
         ours = secrets.token_hex(8)
         put = _writing(key, ours.encode(), lease=str(held.name))
-        answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
+        try:
+            answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
+        except OSError:
+            self._left.append((key, _is(key, ours.encode())))
+            raise
         if answer.get("succeeded"):
             return _EtcdLock(self, key, number(answer["header"].get("revision")), held)
         # A call that was made twice, because its first answer was lost, finds its own lock.
@@ -233,6 +242,20 @@ class EtcdStore:
             if decoded(found.get("value")) == ours.encode():
                 return _EtcdLock(self, key, number(found.get("create_revision")), held)
         return None
+
+    def give_back(self) -> None:
+        """Give back the locks that the engine has not heard of that they are nobody's. They would
+        not end by themselves, because our session goes on. Raises OSError."""
+        while self._left:
+            key, condition = self._left[0]
+            self._transaction([condition], [_removal(key)])
+            with contextlib.suppress(ValueError):  # another thread was faster
+                self._left.remove((key, condition))
+
+    def _kept(self) -> None:
+        """Our session goes on: the engine can be heard again, perhaps."""
+        with contextlib.suppress(OSError):
+            self.give_back()
 
     def _lock_key(self, folder: str) -> str:
         return f"{self.prefix}{_LOCK}{folder}"
@@ -273,7 +296,7 @@ class EtcdStore:
     def _session(self) -> Lease:
         with self._beginning:
             if self._lease is None or not self._lease.lives():
-                lease = Lease.begun(self.api, self._lasts, self._lost)
+                lease = Lease.begun(self.api, self._lasts, self._lost, self._kept)
                 key = f"{self.prefix}{_SESSION}{lease.name:x}"
                 put = {"key": encoded(key), "value": "", "lease": str(lease.name)}
                 self.api.call("/v3/kv/put", put)
@@ -504,7 +527,11 @@ class _EtcdLock:
 
     def release(self) -> None:
         self._given_back = True
-        self._store._transaction(_fence(self), [_removal(self.key)])
+        try:
+            self._store._transaction(_fence(self), [_removal(self.key)])
+        except OSError:
+            self._store._left.append((self.key, _created_at(self.key, self.token)))
+            raise
 
 
 def _fence(by: object) -> Operations:
@@ -522,6 +549,11 @@ def _created_at(key: str, revision: int) -> Operation:
         "result": "EQUAL",
         "create_revision": str(revision),
     }
+
+
+def _is(key: str, value: bytes) -> Operation:
+    """The condition that a key has this value."""
+    return {"key": encoded(key), "target": "VALUE", "result": "EQUAL", "value": encoded(value)}
 
 
 def _changed_at(key: str, revision: int) -> Operation:

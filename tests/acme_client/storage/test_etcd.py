@@ -389,3 +389,27 @@ def test_a_lock_that_was_lost_is_not_given_back(etcd: Etcd, opened: Open) -> Non
         store.change([Edit(FOLDER, OLD, replaces="another")])
     assert store.api.figures.document()["conflicts"] == 1
     assert store.mark(FOLDER) == mark
+
+
+def test_a_lock_whose_end_the_engine_has_not_heard_is_given_back_later(
+    etcd: Etcd, opened: Open
+) -> None:
+    """Its session goes on when the engine is back, so it would be held for as long as the machine
+    lives."""
+    store, other = opened(lasts=600), opened(lasts=600)
+    lock = store.lock(FOLDER, 60)
+    assert lock is not None
+    etcd.kill_all()
+    with pytest.raises(Unreachable):
+        lock.release()
+    with pytest.raises(Unreachable):
+        store.lock("certificates/b.example", 60)
+    etcd.start_all()
+    assert other.lock(FOLDER, 60) is None
+    another = store.lock("certificates/c.example", 60)
+    theirs = other.lock(FOLDER, 60)
+    assert another is not None
+    assert theirs is not None
+    store.give_back()  # nothing is left that would be somebody else's by now
+    assert store.lock(FOLDER, 60) is None
+    assert theirs.holds()
