@@ -145,6 +145,9 @@ def test_without_the_engine_it_starts_reloads_and_serves(cluster: Cluster) -> No
     second.kill()
     second.start()
     assert second.await_served() == cluster.serial
+    second.running.await_log("cluster shop: .*what is on the disk is served")
+    told_away = [one["message"] for one in second.running.log if "cluster shop: " in one["message"]]
+    assert len(told_away) == 1, told_away
     reloaded = treehouse("reload", "--config", str(second.config))
     assert reloaded.returncode == 0, reloaded.stderr
     assert second.await_served() == cluster.serial
