@@ -100,9 +100,10 @@ live: $(READY_DEV) packages ## five minutes of certificates that live for 90 sec
 	LIVE_SECONDS=300 LIVE_VALIDITY=90 $(BIN)/python -m pytest -q -s tests/e2e/test_live_renewal.py
 
 .PHONY: cluster
-cluster: $(READY_DEV) packages ## five minutes in which machines and members of etcd are killed in turns
+cluster: $(READY_DEV) packages ## each fault that machines and members of etcd have, and what etcd is asked for; twenty minutes
 	CLUSTER_SECONDS=$(or $(CLUSTER_SECONDS),300) $(BIN)/python -m pytest -q -s \
-	  tests/e2e/test_cluster_faults.py tests/e2e/test_cluster_live.py
+	  tests/e2e/test_cluster_faults.py tests/e2e/test_cluster_cut.py tests/e2e/test_cluster_live.py \
+	  tests/acme_client/cluster/test_engine_load.py
 
 .PHONY: years
 years: $(READY_DEV) ## a thousand certificates over three years, against a simulated CA and clock
@@ -113,8 +114,8 @@ years: $(READY_DEV) ## a thousand certificates over three years, against a simul
 	  "tests/acme_client/test_years.py::test_years_without_a_lapse[LIFE]"
 
 .PHONY: cluster-years
-cluster-years: $(READY_DEV) ## the same on three and ten machines together, in peace and in trouble; hours
-	@printf '%s\n' {3,10}-{peace,trouble} | YEARS_CERTIFICATES=$(or $(CERTIFICATES),1000) YEARS=$(or $(YEARS),3) \
+cluster-years: $(READY_DEV) ## the same on one, three and ten machines together, in peace and in trouble; hours
+	@printf '%s\n' {1,3,10}-{peace,trouble} | YEARS_CERTIFICATES=$(or $(CERTIFICATES),1000) YEARS=$(or $(YEARS),3) \
 	  xargs -P $$(nproc) -I LIFE $(BIN)/python -m pytest -q -s -p no:cacheprovider \
 	  "tests/acme_client/test_cluster_years.py::test_years_of_several_machines[LIFE]"
 
@@ -171,7 +172,7 @@ lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.tx
 	done
 
 .PHONY: environment
-environment: $(READY_DEV)
+environment: $(READY_DEV) $(READY_DOCS)
 
 # As pip does for what it installs; with PYTHONDONTWRITEBYTECODE each start would compile all sources.
 .PHONY: compiled

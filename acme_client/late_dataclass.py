@@ -59,6 +59,16 @@ def _is_frozen(cls: type[Any]) -> bool:
     return dataclasses.is_dataclass(cls) and bool(cls.__dataclass_params__.frozen)  # type: ignore[attr-defined] # each has them
 
 
+def make_now(*classes: type[Any]) -> None:
+    """Have the functions of these classes made, where they have not been used yet: before a fork,
+    after which each process would make them for itself."""
+    for cls in classes:
+        for name in _COMPILED:
+            waiting = getattr(vars(cls).get(name), "make_now", None)
+            if waiting is not None:
+                waiting()
+
+
 def _stand_in(cls: type[Any], name: str, left: list[str], frozen: bool, eq: bool) -> Any:
     """A function that has all functions of a class made, and goes on as the one of its name."""
 
@@ -66,6 +76,7 @@ def _stand_in(cls: type[Any], name: str, left: list[str], frozen: bool, eq: bool
         _compile(cls, left, frozen, eq)
         return vars(cls)[name](*arguments, **named)
 
+    call.make_now = lambda: _compile(cls, left, frozen, eq)  # type: ignore[attr-defined] # a function has what it is given
     return call
 
 

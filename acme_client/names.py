@@ -12,8 +12,6 @@ import ipaddress
 import re
 from collections.abc import Collection
 
-import idna
-
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _LENGTH = 253  # of a name in text form, RFC 1035 §2.3.4
 
@@ -70,6 +68,8 @@ def hostname(text: str) -> str | None:
 
 
 def _is_a_label(label: str) -> bool:
+    import idna  # its tables are for the few names that are not ASCII
+
     try:
         return idna.alabel(idna.ulabel(label)).decode("ascii") == label
     except UnicodeError:  # what idna raises is one
@@ -99,6 +99,8 @@ def typed(text: str) -> str:
 def _ascii(name: str) -> str:
     if name.isascii():
         return name
+    import idna
+
     try:
         return idna.encode(name, uts46=True).decode("ascii")
     except UnicodeError:  # what idna raises is one

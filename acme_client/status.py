@@ -37,7 +37,9 @@ class AttemptStatus(TypedDict):
 
 class CertificateStatus(TypedDict):
     """``name`` identifies the certificate, ``names`` are those that it is wanted for; ``directory``
-    is the CA's; ``given_up``: it came on demand and is not renewed any more."""
+    is the CA's; ``given_up``: it came on demand and is not renewed any more; ``contested``: why
+    this machine does not order what it wants, where several have the same certificate, and since
+    when (``contested_since``)."""
 
     name: str
     names: list[str]
@@ -57,36 +59,45 @@ class CertificateStatus(TypedDict):
     profile: str | None
     on_demand_for: str | None
     given_up: bool
+    contested: str | None
+    contested_since: str | None
     history: list[AttemptStatus]
 
 
 class MemberStatus(TypedDict):
-    """A machine of the cluster that is there. ``candidate``: whether it orders when the one that
-    does is gone; ``seen``: the engine's revision up to which it has answered challenges;
-    ``behind``: certificates that it has not taken yet."""
+    """A machine of the cluster that is there. ``orders``: whether it orders certificates; ``seen``:
+    the engine's revision up to which it has answered challenges; ``behind``: certificates that it
+    has not taken yet; ``clock``: seconds by which its clock is ahead of this machine's;
+    ``differs``: certificates that it wants to be something else than this machine does."""
 
     node: str
     version: str
     since: str | None
     orders: bool
-    candidate: bool
     seen: int
     behind: int
+    clock: int
+    differs: int
 
 
 class ClusterStatus(TypedDict):
-    """How this machine stands in its cluster. ``orderer``: who orders certificates, as far as this
-    machine knows; ``fault``: why the engine cannot be asked; ``refused``: why what the engine has
-    is not taken, by certificate; ``behind``: certificates that have not been taken yet."""
+    """How this machine stands in its cluster. ``ordering``: the machines that order certificates,
+    as far as this one knows; ``fault``: why the engine cannot be asked, or this machine does not do
+    its part; ``alone``: it orders what has little of its life left without the others; ``refused``:
+    why what the engine has is not taken, by certificate; ``behind``: certificates that have not
+    been taken yet; ``revision_behind``: revisions of the engine that this machine should have heard
+    of."""
 
     name: str
     node: str
     orders: bool
-    orderer: str | None
+    ordering: list[str]
     connected: bool
     fault: str | None
+    alone: bool
     refused: dict[str, str]
     behind: int
+    revision_behind: int
     members: list[MemberStatus]
 
 
@@ -110,6 +121,8 @@ def certificate_status(
     profile: str | None = None,
     on_demand_for: str | None = None,
     given_up: bool = False,
+    contested: str | None = None,
+    contested_since: float | None = None,
     history: list[AttemptStatus] | None = None,
 ) -> CertificateStatus:
     """Make an entry; moments are Unix seconds."""
@@ -132,6 +145,8 @@ def certificate_status(
         "profile": profile,
         "on_demand_for": on_demand_for,
         "given_up": given_up,
+        "contested": contested,
+        "contested_since": timestamp(contested_since),
         "history": history or [],
     }
 

@@ -4,7 +4,7 @@
     python packaging/release.py --check         says what is in the way, builds nothing
 
 A release is a tag with an entry in CHANGELOG.md. It is built from clones of that tag, never from
-the checkout, so nothing that lies about can come into it: the wheel, the Debian packages, the
+the checkout, so nothing that lies about can come into it: the wheels, the Debian packages, the
 image, a bill of materials for each, and `SHA256SUMS`. The second build is in another folder, with
 another umask, time zone and order of names; where a single byte differs, nothing is released. What
 is fetched for it (the Debian systems to build in, wheels, Debian's packages for the image) is
@@ -100,17 +100,17 @@ def build(tag: str, work: Path, environment: dict[str, str], umask: int) -> Path
     ).stdout.strip()
     run("packaging/wheel", out)
     version = tag.removeprefix("v")
-    bill = out / f"treehouse_proxy-{version}-py3-none-any.cdx.json"
-    with bill.open("wb") as file:
-        subprocess.run(
-            [sys.executable, "packaging/sbom.py", "--lock", "requirements/run.txt", "--only-locked",
-             "--name", "treehouse-proxy", "--version", version, "--kind", "wheel",
-             _site_packages()],
-            cwd=clone, env=_environment() | environment | {"SOURCE_DATE_EPOCH": when}, check=True,
-            stdout=file,
-        )  # fmt: skip
     for release in ("bookworm", "trixie"):
         run("packaging/deb", release, out)
+    for wheel in out.glob("*.whl"):
+        with wheel.with_suffix(".cdx.json").open("wb") as file:
+            subprocess.run(
+                [sys.executable, "packaging/sbom.py", "--lock", "requirements/run.txt",
+                 "--only-locked", "--name", "treehouse-proxy", "--version", version,
+                 "--kind", "wheel", _site_packages()],
+                cwd=clone, env=_environment() | environment | {"SOURCE_DATE_EPOCH": when},
+                check=True, stdout=file,
+            )  # fmt: skip
     run("packaging/image/build", out)
     for report in out.glob("lintian-*.txt"):
         report.unlink()
@@ -152,11 +152,15 @@ def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
 
 def expected(version: str, architecture: str) -> set[str]:
     """Return the names of all files of a release, but for the sums."""
-    wheel = f"treehouse_proxy-{version}-py3-none-any"
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(architecture, architecture)
+    tags = ["py3-none-any"]
+    # One for the Python of each release; no symbol of a newer C library is in the lane.
+    tags += [f"{python}-{python}-manylinux_2_17_{machine}" for python in ("cp311", "cp313")]
+    wheels = [f"treehouse_proxy-{version}-{one}" for one in tags]
     debs = [f"treehouse-proxy_{debian(version)}-1~deb{one}_{architecture}" for one in (12, 13)]
     image = f"treehouse-proxy_{version}_{architecture}.oci"
     return {
-        *(f"{wheel}.{ending}" for ending in ("whl", "cdx.json")),
+        *(f"{wheel}.{ending}" for wheel in wheels for ending in ("whl", "cdx.json")),
         *(f"{deb}.{ending}" for deb in debs for ending in ("deb", "cdx.json")),
         *(f"{image}.{ending}" for ending in ("tar", "cdx.json")),
     }

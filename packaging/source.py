@@ -36,7 +36,8 @@ def copy(to: Path) -> str:
         shutil.copyfile(source, target)
         target.chmod(0o755 if facts.startswith("100755") else 0o644)
     _stamp(to / "pyproject.toml", r'(?m)^version = ".*"$', f'version = "{found}"')
-    _stamp(to / "proxy/version.py", r'(?m)VERSION = ".*"$', f'VERSION = "{found}"')
+    # What is built need not look for what its installer has written down.
+    _stamp(to / "proxy/version.py", r"(?m)^VERSION = .*$", f'VERSION = "{found}"')
     for path in [*to.rglob("*"), to]:
         if path.is_dir():
             path.chmod(0o755)

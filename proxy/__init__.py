@@ -3,7 +3,8 @@
 Layers, from the top; a module imports from its own layer's folder and from lower ones only.
 
     cli/         commands that people type
-    boot         from root to a serving supervisor
+    boot         a start: reads the configuration while it imports the server
+    serve        from root to a serving supervisor
     supervisor/  owns the sockets and the children; never speaks to a client
     worker/      speaks to clients: TLS, HTTP, services
     doctor/      ``treehouse-proxy doctor``; never loaded by the server

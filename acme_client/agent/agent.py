@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..certificates.managed import Task
-from ..certificates.repository import CertificateRepository, forgotten
+from ..certificates.repository import forgotten
 from ..challenges.dns01_solver import DnsRecords
 from ..challenges.dns_provider import Outside
 from ..challenges.worker_solver import Challenges
@@ -38,12 +38,12 @@ from ..link import (
 from ..on_demand.checks import CheckThreads, Finding
 from ..on_demand.known_names import Changes as NameChanges
 from ..on_demand.known_names import NamesFile, Remembered
-from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
 from ..text import spell, timestamp
 from .attempt import LEASE, Obtainer
 from .batches import Batches
 from .ca_requests import CaRequests
+from .common import alone, among_others
 from .executors import Executors
 from .keeper import CertificateKeeper
 from .scheduler import Scheduler
@@ -132,12 +132,14 @@ class Agent:
         self._now = now
         self._without_work = cluster is None and not (settings.wanted or settings.on_demand)
         self._stopping = threading.Event()
-        self._repository = CertificateRepository(store)
         self._cluster = cluster
+        common = alone(store, now) if cluster is None else among_others(cluster, store, now)
+        self._repository = common.repository
         self._challenges = Challenges(store, link if cluster is None else cluster.link)
-        self._ledger = Ledger(store, now)
+        self._ledger = common.ledger
+        self._files = common.files
         self._records = DnsRecords(settings.dns, store, self._stopping, outside)
-        self._internal = InternalIssuer(InternalCa(store, settings.lifetime_internal, now))
+        self._internal = InternalIssuer(InternalCa(self._files, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()
         self._names = NamesFile(store)
@@ -148,11 +150,19 @@ class Agent:
             rng,
             settings.dns,
             tells_each=len(settings.wanted) <= TOLD_EACH,
+            peers=common.peers,
         )
-        self._requests = CaRequests(self._keeper, issuer, self._has_account, self._ledger, now, rng)
-        self._obtainer = Obtainer(self._keeper, self._repository, issuer, self._ledger, now, rng)
+        self._requests = CaRequests(
+            self._keeper, issuer, self._has_account, self._ledger, now, rng,
+            shared=common.peers is not None,
+        )  # fmt: skip
+        self._obtainer = Obtainer(
+            self._keeper, self._repository, issuer, self._ledger, now, rng,
+            common.together(self._keeper),
+        )  # fmt: skip
         self._executors = executors or Executors()
-        self._checks = CheckThreads(self._checked)
+        self._shared_names = common.names
+        self._checks = CheckThreads(self._checked, shared=common.names)
         self._scheduler = (
             Scheduler(settings)
             if cluster is None
@@ -202,6 +212,8 @@ class Agent:
             if self._cluster is not None:
                 self._cluster.close()
             self._executors.close()
+            if self._shared_names is not None:
+                self._shared_names.close()
             self._checks.close()
         self._finish()
 
@@ -276,8 +288,8 @@ class Agent:
                 self._look_at = self._now() + LOOK_EVERY
             case Scan():
                 self._executors.store(self._scan)
-            case Check(name, rules):
-                self._checks.begin(name, rules)
+            case Check(name, rules, why):
+                self._checks.begin(name, rules, why)
             case SaveNames(changes):
                 self._executors.store(lambda: self._save_names(changes))
             case Discard(name):
@@ -342,8 +354,6 @@ class Agent:
             log.exception("%s: a fault in the certifier itself", run.managed.name)
             error = "a fault in the certifier itself; its log says more"
         finally:
-            if self._cluster is not None and run.task is Task.ATTEMPT:
-                self._cluster.changed({run.managed.name})
             self._happened(Finished(run, error))
 
     # The store, in its thread
@@ -358,8 +368,6 @@ class Agent:
             self._unreadable = True
             names = frozenset()
         else:
-            if self._cluster is not None and names:
-                self._cluster.changed(names)
             if self._unreadable:
                 log.info("the state directory can be read again")
                 self._unreadable = False
@@ -377,6 +385,8 @@ class Agent:
         remembered = Remembered({}, {})
         try:
             remembered = self._names.read()
+            if self._shared_names is not None:
+                self._shared_names.want(remembered.names)
         finally:  # whatever happens: everything else waits for it
             self._happened(NamesRemembered(remembered))
 
@@ -395,7 +405,10 @@ class Agent:
 
     def _discard(self, name: str) -> None:
         try:
-            self._repository.discard(name)
+            if self._shared_names is not None:
+                self._shared_names.discard(name)
+            else:
+                self._repository.discard(name)
         except OSError as error:
             log.warning("%s: its files cannot be taken away: %s", name, error)
 
@@ -420,7 +433,7 @@ class Agent:
 
                 issuer = self._issuers[authority] = AcmeIssuer(
                     authority,
-                    self._store,
+                    self._files,
                     self._ledger,
                     self._challenges,
                     self._records,
@@ -434,7 +447,7 @@ class Agent:
         """Whether we have an account with this CA. Assume so if the file cannot be read; the next
         request will report the error."""
         try:
-            return account_files.has_key(self._store, authority.directory)
+            return account_files.has_key(self._files, authority.directory)
         except OSError:
             return True
 

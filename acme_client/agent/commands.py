@@ -68,7 +68,7 @@ class Commands:
         tickets, managed.tickets = managed.tickets, []
         fresh = managed.record.state is State.FRESH
         ok = fresh and managed.served
-        why = managed.record.last_error or "given up"
+        why = managed.hindered or managed.record.last_error or "given up"
         if fresh:
             why = "obtained, but not all workers serve it yet; they are told again within a minute"
         value = {
@@ -119,6 +119,7 @@ class Commands:
             return
         if command.ticket is not None:
             managed.tickets.append(command.ticket)
+        self._on_demand.touched(managed.name)  # it may be dormant, and a person waits for it now
         if not managed.busy:
             managed.force = force
             managed.by_hand, managed.postponed_until = True, 0.0

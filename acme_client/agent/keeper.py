@@ -115,9 +115,12 @@ class CertificateKeeper:
     def _catch_up(self, managed: ManagedCertificate) -> None:
         """Take what other machines have written: the certificate, and its record."""
         before, serial = managed.record, managed.facts.serial if managed.facts else None
+        is_ahead = False
         with contextlib.suppress(Unreachable):
-            self._repository.refresh(managed.name)
+            is_ahead = self._repository.refresh(managed.name)
         self.look(managed)
+        if is_ahead and managed.facts is not None:
+            managed.record = replace(managed.record, unshared=True)  # until it is shared
         if managed.facts is not None and managed.facts.serial != serial:
             log.info("%s: another machine has obtained the certificate", managed.name)
         if managed.record != before:

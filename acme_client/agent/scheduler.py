@@ -25,7 +25,6 @@ from ..certificates.lifecycle import READY, State
 from ..certificates.managed import TELL_AGAIN, ManagedCertificate, Task
 from ..certificates.peers import Peers, no_peers
 from ..certificates.record import Record
-from ..certificates.renewal import ASK_SELDOM
 from ..link import CertificateSpec, Command, Settings
 from ..on_demand.known_names import Changes as NameChanges
 from ..on_demand.manager import OnDemand
@@ -112,7 +111,7 @@ class Scheduler:
             self._report,
             self._reply,
             lambda: self._now,
-            lambda name, rules: self._out.append(Check(name, rules)),
+            lambda name, rules, why: self._out.append(Check(name, rules, why)),
             lambda changes: self._out.append(SaveNames(changes)),
             lambda name: self._out.append(Discard(name)),
         )
@@ -168,6 +167,11 @@ class Scheduler:
     def loaded(self) -> bool:
         return self._loaded
 
+    @property
+    def has_stand_ins(self) -> bool:
+        """Whether the certificate before the newest stands in for any."""
+        return bool(self._stand_ins)
+
     def last_names(self) -> NameChanges | None:
         """Take the changes to the names on demand that are to be written at the end of the
         process. None where no name can come on demand, and where the names of the process before
@@ -192,6 +196,8 @@ class Scheduler:
                 self._scans -= 1
                 found = self.certificates if names is None else names
                 self._to_see.update(name for name in found if name in self.certificates)
+                if self._turns.peers.are_shared:
+                    self._on_demand.hear(found)
                 for looker in self._lookers:
                     looker.saw(self._scans, self._to_see)
                 for name in list(self._to_see):
@@ -268,6 +274,9 @@ class Scheduler:
             self._on_demand.found(managed)
             if not managed.served:
                 self._run(Task.SERVE, managed)  # whatever its dates are: there is no better one
+        is_ahead = task is Task.REREAD and managed.name in self._unshared
+        if is_ahead and not managed.busy and not self._turns.peers.away:
+            self._run(Task.SHARE, managed)
         self._on_demand.touched(managed.name)
         self._touch(managed)
         if managed.name in self._loading and managed.task is None:
@@ -319,6 +328,8 @@ class Scheduler:
         """Where other machines have the certificate: see whether it is what this one wants."""
         contested = self._turns.contested(managed, self._now)
         if contested != managed.contested:
+            if bool(contested) != bool(managed.contested):
+                managed.contested_since = self._now if contested else None
             managed.contested = contested
             if contested:
                 log.warning("%s", contested)
@@ -336,14 +347,12 @@ class Scheduler:
                 moment = min(moment or _NEVER, begins)
         else:
             moment = transitions.next_moment(record)
-            due = record.state is State.FRESH and record.ask_at is not None
-            if due and (record.ask_at or 0.0) <= now and self._may_ask:
-                due = managed.asks = self._turns.asks(managed)
-                if not due:  # what the one that asks is told is heard of
-                    managed.record = record = replace(record, ask_at=now + ASK_SELDOM)
-                    moment = transitions.next_moment(record)
-            if due and record.ask_at is not None and record.ask_at <= now:
+            if record.state is State.FRESH and record.ask_at is not None and record.ask_at <= now:
                 if self._may_ask:
+                    # What another machine is told that asks, is heard of; whether this one asks
+                    # changes with the members only (`_meet`).
+                    managed.asks = self._turns.asks(managed)
+                if self._may_ask and managed.asks:
                     heapq.heappush(
                         self._asks.setdefault(managed.issued_by, []), (record.ask_at, managed.name)
                     )
@@ -358,7 +367,11 @@ class Scheduler:
             return  # it is touched afterwards
         record = managed.record
         ask_at = self._turns.takes_over_asking(managed, self._now)
-        if ask_at is not None and record.ask_at is not None and ask_at < record.ask_at:
+        if (
+            ask_at is not None
+            and record.ask_at is not None
+            and not self._now < record.ask_at <= ask_at
+        ):
             managed.record = replace(record, ask_at=ask_at)
             managed.asks = True
             self._touch(managed)

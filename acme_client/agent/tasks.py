@@ -16,7 +16,7 @@ from typing import Any
 from ..certificates.managed import ManagedCertificate, Task
 from ..late_dataclass import dataclass
 from ..link import Authority, Command, OnDemandRule
-from ..on_demand.checks import Finding
+from ..on_demand.checks import Finding, Why
 from ..on_demand.known_names import Changes, Remembered
 
 # Actions
@@ -66,6 +66,7 @@ class Check:
 
     name: str
     rules: tuple[OnDemandRule, ...]
+    why: Why = Why.NEW
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ..certificates import transitions, wishes
+from ..certificates import ranks, transitions, wishes
 from ..certificates.lifecycle import PAUSED, READY
 from ..certificates.managed import ManagedCertificate
 from ..certificates.peers import Peers
@@ -32,7 +33,11 @@ log = logging.getLogger("treehouse.certifier")
 
 # When a machine tries again that has found another one at work, or no place at the CA.
 BUSY_AGAIN = 60.0
+_BUSY_PART = 1 / 30  # of a life that is short
 SLOT_AGAIN = 5.0
+# How long clients of this machine wait for another one that orders the same.
+_CLIENTS_WAIT = 30.0
+_LOOKED_EVERY = 0.2
 
 
 class Together:
@@ -66,31 +71,68 @@ class Together:
         self, stack: contextlib.ExitStack, managed: ManagedCertificate, directory: str
     ) -> Lock | None:
         lock: Lock
+        managed.hindered = ""
+        clients_wait = bool(managed.wanted.on_demand_for and managed.tickets)
         try:
-            stack.enter_context(self._slots.one(directory))
-        except Busy:
+            if not clients_wait:
+                stack.enter_context(self._slots.one(directory))
+        except Busy as busy:
+            managed.hindered = f"it waits: {words(busy)}"
             managed.no_place_until = self._now() + SLOT_AGAIN
             return None
         try:
-            lock = stack.enter_context(self._repository.alone(managed.name))
-        except Busy:
-            managed.postponed_until = self._now() + BUSY_AGAIN
+            lock = self._lock(stack, managed, _CLIENTS_WAIT if clients_wait else 0.0)
+        except Busy as busy:
+            managed.hindered = f"it waits: {words(busy)}"
+            managed.postponed_until = self._later(managed)
             return None
-        except Unreachable:
-            if not self._peers.away:
-                managed.postponed_until = self._now() + BUSY_AGAIN
+        except Unreachable as fault:
+            # What a person asks for does not wait until it is known that nobody can be asked.
+            asked = managed.by_hand or (managed.tickets and not managed.wanted.on_demand_for)
+            if not (self._peers.away or asked):
+                managed.hindered = f"it waits: {words(fault)}"
+                managed.postponed_until = self._later(managed)
                 return None
             lock = Unlocked()
         except OSError as error:
             log.warning("%s: cannot be looked at: %s", managed.name, words(error))
-            managed.postponed_until = self._now() + BUSY_AGAIN
+            managed.postponed_until = self._later(managed)
             return None
-        return lock if self._is_needed(managed) else None
+        if not self._is_needed(managed):
+            return None
+        try:
+            if clients_wait:  # only a machine that orders takes a place, not one that waits
+                stack.enter_context(self._slots.one(directory))
+        except Busy as busy:
+            managed.hindered = f"it waits: {words(busy)}"
+            managed.no_place_until = self._now() + SLOT_AGAIN
+            return None
+        return lock
+
+    def _lock(
+        self, stack: contextlib.ExitStack, managed: ManagedCertificate, patience: float
+    ) -> Lock:
+        """Take the certificate's lock. Where clients wait on several machines for one name, those
+        that do not order it wait until it is there. Raises `Busy`, OSError."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return stack.enter_context(self._repository.alone(managed.name))
+            except Busy:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_LOOKED_EVERY)  # in a thread of attempts
+
+    def _later(self, managed: ManagedCertificate) -> float:
+        """When to look again whether another machine is at work still."""
+        facts = managed.facts
+        lifetime = facts.not_after - facts.not_before if facts is not None else None
+        return self._now() + ranks.within(BUSY_AGAIN, lifetime, _BUSY_PART)
 
     def _is_needed(self, managed: ManagedCertificate) -> bool:
         """Whether the certificate, as the shared store has it now, still calls for an attempt. If
         it does, its record is brought to a state in which an attempt can begin."""
-        by_hand = managed.by_hand or bool(managed.tickets)
+        by_hand = managed.by_hand or bool(managed.tickets and not managed.wanted.on_demand_for)
         revoked = managed.record.wanted_anew and managed.satisfies
         self._look(managed)
         now = self._now()
@@ -113,7 +155,7 @@ class Together:
     def may_replace(self, managed: ManagedCertificate) -> bool:
         """Whether this machine's configuration wants a different certificate, and no other member's
         configuration wants the present one."""
-        if managed.satisfies:
+        if managed.satisfies or managed.wanted.on_demand_for:
             return False
         made = managed.record.made
         return made is None or not self._peers.holders(managed.name, made.wishes)
@@ -164,7 +206,7 @@ class Together:
         """Give up an attempt whose lock was lost: another machine has the lock, or had it. The
         certificate that the other machine has stored is kept, and loaded here."""
         log.warning("%s: attempt given up: %s", managed.name, words(fault))
-        managed.postponed_until = self._now() + BUSY_AGAIN
+        managed.postponed_until = self._later(managed)
         with contextlib.suppress(OSError):
             self._repository.refresh(managed.name)
         managed.pair = managed.facts = None

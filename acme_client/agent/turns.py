@@ -12,7 +12,9 @@ from ..certificates.peers import Peers
 
 # An attempt that another machine has begun is over by then, or hangs; then the lock decides.
 _UNDER_WAY_MOST = 600.0
-# When the others can be heard again, what was made alone is shared first.
+_UNDER_WAY_PART = 1 / 10
+# When the others can be heard again, what was made alone is shared first. That is not more than
+# there was time for.
 _SHARED_WITHIN = 60.0
 _NEVER = float("inf")
 
@@ -20,8 +22,9 @@ _NEVER = float("inf")
 class Turns:
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
-        self._was_away = False
+        self._away_since: float | None = None
         self._back_at = float("-inf")
+        self._shares_until = float("-inf")
 
     @property
     def peers(self) -> Peers:
@@ -29,9 +32,12 @@ class Turns:
 
     def meet(self, now: float) -> None:
         """Note that other machines have come or gone, or can be heard again."""
-        if self._was_away and not self._peers.away:
+        if self._peers.away:
+            self._away_since = now if self._away_since is None else min(self._away_since, now)
+        elif self._away_since is not None:
             self._back_at = now
-        self._was_away = self._peers.away
+            self._shares_until = now + min(_SHARED_WITHIN, now - self._away_since)
+            self._away_since = None
 
     def begins(self, managed: ManagedCertificate, now: float) -> float:
         """Return when an attempt begins that the certificate calls for since `Turns.calls`;
@@ -40,24 +46,30 @@ class Turns:
             return now
         record, facts = managed.record, managed.facts
         since = now if managed.ready_since is None else min(managed.ready_since, now)
-        if managed.tickets or managed.by_hand:
+        if managed.by_hand or (managed.tickets and not managed.wanted.on_demand_for):
             return max(since, managed.postponed_until) if not self._peers.away else since
+        if managed.tickets and not self._peers.away:
+            return since  # of clients: whichever machine has the lock, all wait for it
         wish = record.made.wishes if record.made is not None else ""
         place = self._peers.place(managed.name, wish, record.attempts)
         if place is None:
             return _NEVER
-        if self._peers.away or self._peers.clock_fault():
+        alone = self._peers.away and not self._peers.is_only
+        if alone or self._peers.clock_fault():
             if facts is None:
                 return _NEVER
-            alone = ranks.alone_from(place, facts.not_before, facts.not_after)
-            return _NEVER if alone is None else max(alone, since)
+            late = ranks.alone_from(
+                place, facts.not_before, facts.not_after, self._peers.alone_below
+            )
+            return _NEVER if late is None else max(late, since)
         served = facts is not None and facts.not_after > now
         lifetime = facts.not_after - facts.not_before if facts is not None and served else None
         begins = max(since + place * ranks.step(lifetime), managed.postponed_until)
-        if self._back_at <= now < self._back_at + _SHARED_WITHIN:
-            begins = max(begins, self._back_at + _SHARED_WITHIN)
+        if self._back_at <= now < self._shares_until:
+            begins = max(begins, self._shares_until)
         if managed.under_way and self._peers.lives(managed.under_way):
-            begins = max(begins, since + _UNDER_WAY_MOST)
+            most = ranks.within(_UNDER_WAY_MOST, lifetime, _UNDER_WAY_PART)
+            begins = max(begins, since + most)
         return begins
 
     def calls(self, managed: ManagedCertificate, now: float) -> None:
@@ -79,25 +91,30 @@ class Turns:
 
     def wants_another(self, managed: ManagedCertificate) -> bool:
         """Whether the certificate is not what this machine wants, and it may order what it
-        wants."""
+        wants. On demand, what was made is enough until its renewal: no machine tells the others
+        what it wants there."""
         return (
             self._peers.are_shared
             and not managed.satisfies
+            and not managed.wanted.on_demand_for
             and managed.record.state is State.FRESH
             and not managed.contested
         )
 
     def asks(self, managed: ManagedCertificate) -> bool:
         """Whether it is this machine that asks the CA when to renew."""
-        return not self._peers.are_shared or (
-            not self._peers.away and self._peers.place(managed.name) == 0
-        )
+        if not self._peers.are_shared:
+            return True
+        alone = self._peers.away and not self._peers.is_only
+        return not alone and self._peers.place(managed.name) == 0
 
     def takes_over_asking(self, managed: ManagedCertificate, now: float) -> float | None:
-        """Return when this machine asks in the place of a machine that is gone; None where nothing
-        has changed. It does not ask at once: the other machine may only be restarting."""
+        """Return when this machine asks the CA in the place of another machine that is gone; None
+        where nothing has changed. Not at once, because the other machine may only be restarting;
+        and not for all certificates at one moment, because when the store is back that all machines
+        share, all of them begin."""
         if managed.asks or not self.asks(managed):
             return None
         facts = managed.facts
         step = ranks.step(facts.not_after - facts.not_before if facts is not None else None)
-        return now + ranks.ASKS_AFTER * step
+        return now + (ranks.ASKS_AFTER + ranks.part(self._peers.node, managed.name)) * step

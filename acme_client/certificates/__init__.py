@@ -8,6 +8,7 @@ renewal      when a certificate is due                             (pure)
 retry        how long to wait after a failure; Retry-After         (pure)
 ca_choice    which CA is asked, and how names are proven           (pure)
 clock_skew   whether the CA's clock and ours agree                 (pure)
+folder_names which folder is whose
 repository   certificates, with their records, in a store
 recovery     which of several certificates on the disk is served
 """

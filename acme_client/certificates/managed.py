@@ -68,11 +68,13 @@ class ManagedCertificate:
     # Where other machines have it too:
     satisfies: bool = True  # False: the certificate is not what this machine wants
     contested: str = ""  # why this machine does not order what it wants
+    contested_since: float | None = None
     braked: str = ""  # why no machine orders for a while: too many were made
     under_way: str = ""  # the machine that makes an attempt
     asks: bool = True  # False: another machine asks when to renew it
     ready_since: float | None = None  # since when it has called for an attempt
     postponed_until: float = 0.0  # another machine is at work on it
+    hindered: str = ""  # why the last attempt has not been begun
     no_place_until: float = 0.0  # other machines have all places at the CA
     told: tuple[History, list[AttemptStatus]] | None = field(default=None, repr=False)
 
@@ -150,6 +152,8 @@ class ManagedCertificate:
             profile=authority.profile,
             on_demand_for=self.wanted.on_demand_for,
             given_up=self.given_up,
+            contested=self.contested or None,
+            contested_since=self.contested_since,
             history=self.told[1],
         )
 

@@ -13,12 +13,12 @@ is known, by `Peers.told`; any thread may do so.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 
 from ..late_dataclass import dataclass
 from ..text import spell
-from .ranks import places
+from .ranks import ALONE_BELOW, places, weight
 
 # A clock that is further from the middle of the members' clocks than this orders nothing: the
 # limits of CAs are counted in moments.
@@ -39,17 +39,21 @@ Members = Mapping[str, Member]
 
 
 class Peers:
-    """``node``: this machine's name; "" where it is alone."""
+    """``node``: this machine's name; "" where it is alone. ``alone_below``: the part of a
+    certificate's life below which it is ordered though the others cannot be heard."""
 
-    def __init__(self, node: str = "", *, orders: bool = True) -> None:
+    def __init__(
+        self, node: str = "", *, orders: bool = True, alone_below: float = ALONE_BELOW
+    ) -> None:
         self.node = node
+        self.alone_below = alone_below
         self._orders = orders
         self._members: Members = {node: Member(orders)}
         self._away = bool(node)
         self._known = not node  # whether `told` has been called
-        self._places: dict[tuple[str, int], list[str]] = {}
+        self._order = _Order(node, self._members)
         self._offset = 0.0
-        self._differ = False  # whether two members differ in what they want
+        self._contested: set[str] = set()  # certificates that two members want to be different
 
     @property
     def are_shared(self) -> bool:
@@ -71,18 +75,24 @@ class Peers:
         """Replace what is known. ``members``: every member that lives, this machine among them;
         ``away``: whether the shared store cannot be reached."""
         self._members, self._away, self._known = dict(members), away, True
-        self._places = {}
-        wishes = [one.wishes for one in members.values()]
-        self._differ = any(one != wishes[0] for one in wishes[1:])
+        self._order = self._order.after(self._members)
+        self._contested = _contested(one.wishes for one in members.values())
         clocks = [one.clock for one in members.values()]
         self._offset = -statistics.median(clocks) if clocks else 0.0
+
+    @property
+    def is_only(self) -> bool:
+        """Whether no other machine orders, as far as is known."""
+        return self._known and not any(
+            one.orders for node, one in self._members.items() if node != self.node
+        )
 
     def lives(self, node: str) -> bool:
         return node in self._members
 
     def ordering(self) -> int:
         """Count the members that order, this machine among them."""
-        return max(sum(one.orders for one in self._members.values()), 1)
+        return self._order.count
 
     @property
     def clock_offset(self) -> float:
@@ -106,13 +116,13 @@ class Peers:
             return 0
         if not self._orders or not self._known:
             return None
-        found = self._places.get((name, turn))
-        if found is None:
-            ordering = [node for node, one in self._members.items() if one.orders]
-            found = self._places[name, turn] = places(name, {*ordering, self.node}, turn)
-        if made_for and self._differ and any(self._wish(node, name) != made_for for node in found):
-            found = sorted(found, key=lambda node: self._wish(node, name) != made_for)
-        return found.index(self.node)
+        order = self._order  # another thread may replace it
+        # Both certificates of a site have one order: there is one answer to TLS-ALPN-01 for a name.
+        site = name.partition("/")[0]
+        if not made_for or name not in self._contested:
+            return (order.place(site) - turn) % order.count
+        found = places(site, order.nodes, turn)
+        return sorted(found, key=lambda node: self._wish(node, name) != made_for).index(self.node)
 
     def _wish(self, node: str, name: str) -> str | None:
         one = self._members.get(node)
@@ -125,6 +135,51 @@ class Peers:
             for node, one in self._members.items()
             if node != self.node and one.wishes.get(name) == made_for
         )
+
+
+class _Order:
+    """The members that order, and one machine's place among them for each certificate that it was
+    asked about. With each member that comes or goes a place changes by one at most, so that a
+    thousand members are not ordered anew for ten thousand certificates."""
+
+    def __init__(self, node: str, members: Members) -> None:
+        self._node = node
+        self.nodes = {node, *(one for one, member in members.items() if member.orders)}
+        self.count = len(self.nodes)
+        self._before: dict[str, tuple[bytes, int]] = {}  # own weight, and how many are lighter
+
+    def place(self, site: str) -> int:
+        known = self._before.get(site)
+        if known is None:
+            own = weight(self._node, site)
+            lighter = sum(weight(one, site) < own for one in self.nodes)
+            known = self._before[site] = (own, lighter)
+        return known[1]
+
+    def after(self, members: Members) -> _Order:
+        """Return the order with these members."""
+        new = _Order(self._node, members)
+        come, gone = new.nodes - self.nodes, self.nodes - new.nodes
+        if len(come) + len(gone) < new.count:
+            for site, (own, lighter) in list(self._before.items()):
+                lighter += sum(weight(one, site) < own for one in come)
+                lighter -= sum(weight(one, site) < own for one in gone)
+                new._before[site] = (own, lighter)
+        return new
+
+
+def _contested(several: Iterable[Mapping[str, str]]) -> set[str]:
+    """Name the certificates that are wanted to be different. Most members share one table."""
+    tables = list({id(one): one for one in several}.values())
+    found: set[str] = set()
+    for other in tables[1:]:
+        if other != tables[0]:
+            found |= {
+                name
+                for name in other.keys() | tables[0].keys()
+                if other.get(name) != tables[0].get(name)
+            }
+    return found
 
 
 def no_peers() -> Peers:

@@ -36,13 +36,20 @@ ALONE_MOST = 3
 
 def places(name: str, nodes: Iterable[str], turn: int = 0) -> list[str]:
     """Return the nodes in this certificate's order. ``turn``: failures in a row."""
-    ordered = sorted(nodes, key=lambda node: _weight(node, name))
+    ordered = sorted(nodes, key=lambda node: weight(node, name))
     first = turn % len(ordered) if ordered else 0
     return ordered[first:] + ordered[:first]
 
 
-def _weight(node: str, name: str) -> bytes:
+def weight(node: str, name: str) -> bytes:
+    """Return what the nodes are ordered by for this certificate, the smallest first."""
     return hashlib.blake2b(f"{node}\0{name}".encode(), digest_size=8).digest()
+
+
+def part(node: str, name: str) -> float:
+    """Return by which part of a step, from 0 to 1, this node's moment for this certificate differs
+    from all others."""
+    return int.from_bytes(weight(node, name)[:4]) / (1 << 32)
 
 
 def step(lifetime: float | None) -> float:
@@ -50,11 +57,19 @@ def step(lifetime: float | None) -> float:
     return STEP_WITHOUT if lifetime is None else min(STEP, max(lifetime, 0.0) * STEP_PART)
 
 
-def alone_from(place: int, not_before: float, not_after: float) -> float | None:
+def within(seconds: float, lifetime: float | None, part: float) -> float:
+    """Return these seconds, or, of a life that is short, this part. ``lifetime`` None: nothing is
+    served."""
+    return seconds if lifetime is None else min(seconds, max(lifetime, 0.0) * part)
+
+
+def alone_from(
+    place: int, not_before: float, not_after: float, below: float = ALONE_BELOW
+) -> float | None:
     """Return when the node at a place orders while the shared store is unreachable; None: never.
     Each place begins when half of the life that the place before had left is over."""
     if place >= ALONE_MOST:
         return None
     lifetime = max(not_after - not_before, 0.0)
-    part = ALONE_BELOW_SHORT if lifetime < SHORT_LIFETIME else ALONE_BELOW
+    part = below if lifetime >= SHORT_LIFETIME else below * ALONE_BELOW_SHORT / ALONE_BELOW
     return not_after - lifetime * part * 0.5**place

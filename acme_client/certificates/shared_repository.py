@@ -5,8 +5,11 @@ and to serve when that store is away. Only the holder of a certificate's lock wr
 what it writes is refused when it has lost the lock without noticing. The holder of the lock reads
 the shared store first, because another machine may have been faster.
 
-Of two certificates for one name the one that was issued later wins, on both sides. Nothing on the
-disk is deleted because it is missing in the shared store.
+Of two certificates for one name the one that was issued later wins, on both sides; but nothing
+takes the place of what is here before it was examined (`offered`). What cannot be used is told, and
+put right by the machine that has made the certificate, or by the next attempt: if everybody did,
+two machines that cannot read each other would write for ever. Nothing on the disk is deleted
+because it is missing in the shared store.
 """
 
 from __future__ import annotations
@@ -14,15 +17,31 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Callable, Collection, Iterator
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from ..errors import IssuanceError
-from ..storage.store import Changes, Conflict, Edit, Fenced, Files, Lock, Store, Unreachable
+from ..storage import documents
+from ..storage.store import (
+    Changes,
+    Conflict,
+    Edit,
+    Fenced,
+    Files,
+    Lock,
+    Store,
+    Unreachable,
+    Unreadable,
+)
 from ..x509 import verify
 from ..x509.verify import CertificateAndKey
+from . import offered
 from . import record as records
+from .folder_names import FOLDER, known_name, names_of
 from .record import Record
-from .repository import FOLDER, META, CertificateRepository, files_of, folder_of, names_of, read
+from .repository import META, CertificateRepository, files_of, folder_of, read
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -35,13 +54,39 @@ class Busy(Conflict):
 
 
 class SharedRepository(CertificateRepository):
-    """``store`` is this machine's own, ``shared`` all machines'."""
+    """``store`` is this machine's own, ``shared`` all machines'; ``node`` is its name, ``wanted``
+    the names that each certificate is wanted for: what is offered for one of these is examined.
+    ``now`` gives Unix seconds."""
 
-    def __init__(self, store: Store, shared: Store) -> None:
+    def __init__(
+        self,
+        store: Store,
+        shared: Store,
+        node: str = "",
+        wanted: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        now: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__(store)
         self._shared = shared
+        self._node = node
+        self._wanted = dict(wanted)
+        self._wall = now
         self._held: dict[str, Lock] = {}
         self._own: set[str] = set()  # folders that this machine has written since it looked
+        self._there: Changes | None = None
+        self._hearing = threading.Lock()
+        self._heard: set[str] = set()  # names to look at, whatever the stores tell
+        self._newer: set[str] = set()  # names whose records a newer program writes
+        self.refused: dict[str, str] = {}  # why what is offered is not taken, by name
+
+    def want(self, name: str, names: Sequence[str]) -> None:
+        """Have a certificate as well that no configuration names."""
+        if name not in self._wanted:
+            self._wanted[name] = names
+            self._heard.add(name)
+
+    def unwant(self, name: str) -> None:
+        self._wanted.pop(name, None)
 
     # Under a certificate's lock
 
@@ -49,13 +94,16 @@ class SharedRepository(CertificateRepository):
     def alone(self, name: str) -> Iterator[Lock]:
         """Hold the certificate's lock inside: no other machine changes the certificate or its
         record meanwhile. First this machine's disk takes what the shared store has, if that is
-        newer. Raises `Busy` where another machine has the lock, `Unreachable`."""
+        newer. Raises `Busy` where another machine has the lock, or where a newer version of this
+        program writes the record, which this one must not replace; `Unreachable`."""
         lock = self._shared.lock(folder_of(name), _LEASE)
         if lock is None:
             raise Busy(errno.EBUSY, "another machine is at work on it")
         self._held[name] = lock
         try:
             self.refresh(name)
+            if name in self._newer:
+                raise Busy(errno.EBUSY, "its record is by a newer version of this program")
             yield lock
         finally:
             del self._held[name]
@@ -120,19 +168,91 @@ class SharedRepository(CertificateRepository):
     def refresh(self, name: str) -> bool:
         """Take the certificate and the record that the shared store has, unless the certificate on
         this machine's disk was issued later; returns whether it was. Raises `Unreachable`."""
-        shared, pair = read(self._shared.load(folder_of(name)))
+        try:
+            files = self._shared.load(folder_of(name))
+        except Unreadable as fault:
+            return self.compare(name, fault)
+        except Unreachable:
+            self._heard.add(name)  # it is looked at again
+            raise
+        return self.compare(name, files)
+
+    def compare(self, name: str, found: Files | Unreadable) -> bool:
+        """Do as `refresh` with what was found in the shared store."""
         kept, here = super().load(name)
+        if isinstance(found, Unreadable):
+            return self._refuse(name, str(found.strerror), kept, here)
+        newer = documents.newer(found.get(META, b""), records.VERSION) is not None
+        (self._newer.add if newer else self._newer.discard)(name)
+        shared, pair = read(found)
         if pair is None:
+            self.refused.pop(name, None)
+            if here is None and META in found and shared != kept and not newer:
+                self.keep_record_here(name, shared)  # of attempts that have failed
             return here is not None
         if pair == here:
-            if shared != kept:
+            self.refused.pop(name, None)
+            if shared != kept and not newer:
                 self.keep_record_here(name, shared)
             return False
+        why = self._fault(name, pair, shared, here)
+        if why:
+            is_ours = self._refuse(name, why, kept, here)
+            # Whoever has made a later one would write that again, and so on for ever.
+            return is_ours and here is not None and _issued(here) > _issued(pair)
+        self.refused.pop(name, None)
         if here is not None and _issued(here) > _issued(pair):
             return True
         if _issued(pair) > 0.0:  # it can be read
             self.keep_here(name, pair, shared)
         return False
+
+    def _fault(
+        self, name: str, pair: CertificateAndKey, shared: Record, here: CertificateAndKey | None
+    ) -> str:
+        """Say why a pair is not to take the place of what is here; empty where it may. One that
+        serves less may if a machine of the cluster has ordered it: a person has decided so."""
+        wanted = self._wanted.get(name)
+        if wanted is None:
+            return ""
+        facts, why = offered.examined(pair, wanted)
+        if facts is None or why:
+            return why
+        if shared.made is not None and shared.serial == facts.serial:
+            return ""
+        lost = offered.loses(facts, here, wanted, self._wall())
+        return offered.loses_in_words(lost) if lost else ""
+
+    def _refuse(self, name: str, why: str, kept: Record, here: CertificateAndKey | None) -> bool:
+        """Keep what is here; returns whether it is this machine's to put it right."""
+        if self.refused.get(name) != why:
+            log.error("%s: what the cluster has is not taken, what is here stays: %s", name, why)
+        self.refused[name] = why
+        return here is not None and kept.made is not None and kept.made.node == self._node
+
+    def catch_up(self, found: Iterable[tuple[str, Files | Unreadable]]) -> None:
+        """Have all that the shared store has, folder by folder, of the certificates that are
+        wanted. Those that are other ones now, or are to be given to the others, are named by the
+        next look (`watch`). Raises OSError."""
+        missing = set(self._wanted)
+        for folder, files in found:
+            name = known_name(folder)
+            if name is not None and name not in self._wanted:
+                self._heard.add(name)  # it may have come on demand
+            elif name is not None and name in missing:
+                missing.discard(name)
+                _kept, before = super().load(name)
+                if self.compare(name, files) or super().load(name)[1] != before:
+                    self._heard.add(name)
+        for name in missing:
+            if super().load(name)[1] is not None:
+                self._heard.add(name)
+
+    def hear(self) -> None:
+        """Hear of what changes in the shared store from now on. Raises OSError."""
+        with self._hearing:
+            if self._there is None:
+                self._there = self._shared.watch(FOLDER)
 
     def share(self, name: str) -> None:
         """Give the shared store the certificate of this machine's disk, if it was issued later than
@@ -142,22 +262,19 @@ class SharedRepository(CertificateRepository):
             if pair is None or not self.refresh(name):
                 return
             self.keep(name, pair, records.shared(record))
+        log.info("%s: offered to the cluster", name)
 
     def watch(self) -> Callable[[], set[str]]:
         here = super().watch()
-        there: Changes | None = None
 
         def names() -> set[str]:
-            nonlocal there
             found = here() - self._own
             self._own = set()
-            try:
-                if there is None:
-                    there = self._shared.watch(FOLDER)
-                found |= names_of(there())
-            except Unreachable:
-                pass
-            return found
+            heard, self._heard = self._heard, set()
+            with contextlib.suppress(Unreachable):
+                self.hear()
+                found |= names_of(self._there() if self._there is not None else ())
+            return found | heard
 
         return names
 

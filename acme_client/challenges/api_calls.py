@@ -14,15 +14,12 @@ import json
 import logging
 import os
 import ssl
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ..late_dataclass import dataclass
 from ..link import DnsApi
 from . import api_catalog
 from .api_catalog import LexiconProvider
-
-if TYPE_CHECKING:
-    from .api_process import Request
 
 # Where distributions keep all trusted CAs in one file: Debian and Alpine, Fedora, openSUSE.
 _BUNDLES = (
@@ -32,6 +29,21 @@ _BUNDLES = (
 )
 _STEP = 30.0  # seconds, for each step on the network
 _SAID = 300  # bytes of somebody's refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A record to set or to remove. ``api`` is the number of the provider among those that
+    `api_process` was started with."""
+
+    api: int
+    action: str  # present or cleanup
+    zone: str
+    domain: str
+    name: str
+    value: str
+    token: str
+    key_authorization: str
 
 
 class Refused(Exception):

@@ -33,6 +33,7 @@ from ..late_dataclass import dataclass
 from ..link import DnsApi
 from ..text import printable, signal_name
 from . import api_calls
+from .api_calls import Request
 from .redaction import redacted
 
 log = logging.getLogger("treehouse.certifier")
@@ -43,21 +44,6 @@ _LOOK_EVERY = 0.5
 _MARGIN = 10.0
 _LONGEST = 64 * 1024
 _SAID = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A record to set or to remove. ``api`` is the number of the provider among those that the
-    process was started with."""
-
-    api: int
-    action: str  # present or cleanup
-    zone: str
-    domain: str
-    name: str
-    value: str
-    token: str
-    key_authorization: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import NotSet
 from ..link import DnsApi
-from .api_process import Request, outcome
+from .api_calls import Request
+from .api_process import outcome
 from .dns_provider import ProviderContext, TxtRecord
 
 if TYPE_CHECKING:

@@ -1,10 +1,16 @@
-"""Several machines, one set of certificates: one orders them, the others take them.
+"""Several machines, one set of certificates: each orders some of them, or takes all.
 
 settings      which cluster, which node, and how the engine is reached
-node          who orders certificates, and when they move
-replica       certificates between the engine and the local disk
+node          this machine among the others, and whether the engine can be asked
+gate          the engine as the lifecycle of certificates asks it
+accounts      accounts with CAs and the built-in root, made once
+shared_names  names on demand, each asked about once
+spare         this machine's disk, and memory for what it does not take
+replica       certificates for a machine that orders none
 company       which machines are there
+members       what each says of itself: its wishes, its clock
 challenges    every machine answers them before the CA is told to look
 recollection  what was known of the others before a start
+echo          whether a machine hears what it writes
 faults        why the engine cannot be asked, told once
 """

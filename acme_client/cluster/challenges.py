@@ -1,10 +1,10 @@
 """Challenges that every machine answers, because a CA may be led to any of them.
 
-The machine that orders has its own workers answer first. Then it writes the challenge into the
-engine, with its session, so that it vanishes with its writer; every other machine has its workers
-answer and says up to which revision it has come, and only when all have come that far is the CA
-told to look. A machine that is away costs its lease once; an engine that is away costs nothing:
-then this machine answers alone.
+The machine that makes an attempt has its own workers answer first. Then it writes the challenge
+into the engine, with its session, so that it vanishes with its writer; every other machine has its
+workers answer and says up to which revision it has come, and only when all have come that far is
+the CA told to look. A machine that is away costs its lease once; an engine that is away costs
+nothing: then this machine answers alone.
 
 Of TLS-ALPN-01 only the key authorization travels; each machine makes the certificate itself.
 """
@@ -47,6 +47,7 @@ class Told:
         self._tidy = tidy
         self.changed = threading.Condition()  # notified when members have come further
         self.over: set[str] = set()  # tokens that nobody needs to answer for any more
+        self.ours: set[str] = set()  # tokens of this machine's own challenges
 
     def tell(self, challenge: Challenge) -> None:
         """Return when all members answer, or there is no more to wait for."""
@@ -54,6 +55,7 @@ class Told:
             log.warning("%s: only this machine answers its challenge", challenge.host)
             return
         data = document.write(challenge)
+        self.ours.add(challenge.token)
         try:
             revision = self._shared.put_while_here(document.FOLDER, challenge.token, data)
         except OSError as error:
@@ -81,14 +83,13 @@ class Told:
 class ClusterLink:
     """`link.Link` of a machine whose challenges the others answer too."""
 
-    def __init__(self, link: Link, told: Told, orders: Callable[[], bool]) -> None:
+    def __init__(self, link: Link, told: Told) -> None:
         self._link = link
         self._told = told
-        self._orders = orders
 
     def present(self, challenge: Challenge) -> bool:
         taken = self._link.present(challenge)
-        if taken and self._orders():
+        if taken:
             self._told.tell(challenge)
         return taken
 

@@ -1,130 +1,158 @@
-"""This machine in its cluster: who orders certificates, and what moves between disk and engine.
+"""This machine in its cluster: what it shares with the others, and whether the engine can be asked.
 
-One machine at a time orders certificates. It claims that in the engine, and the claim stays its own
-until it is given to another: so nothing has to be decided when the engine is away. Whoever is to
-order as well (`order`) takes the claim when its owner has been no member for a while, and is known
-to be none by the engine, which alone ends sessions; the owner is fenced off from that moment.
+A machine that may order (`ClusterSettings.order`) does so like every other: which of them makes an
+attempt is decided for each certificate (`certificates.ranks`), and made right by a lock in the
+engine. What the lifecycle needs for that is here (`Shared`): the engine as a store, the
+certificates and accounts that are everybody's, and what is known of the machines that live
+(`peers`). A machine that orders nothing takes certificates (`replica`).
 
-What the engine was seen to say last is on the local disk too. Without the engine the machine that
-ordered goes on, and no other begins. If another one might have taken over unheard, it waits until a
-certificate has little of its life left (`Peers.away`): whoever can be asked has renewed it by then.
+Who the others are is on the local disk too, for a start without the engine: a machine that orders
+alone has to know its place among them.
 
 Nothing here is in a request's way, and nothing runs in the thread whose silence is taken for a
-hang: one thread moves certificates, and `company` has another one. Every fault of the engine ends
+hang: one thread looks at the engine, and `company` has another one. Every fault of the engine ends
 in a pause and another try; what is served goes on being served.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
+from ..certificates import wishes
+from ..certificates.folder_names import FOLDER as CERTIFICATES
 from ..certificates.peers import Member, Peers
-from ..certificates.repository import FOLDER as CERTIFICATES
-from ..link import Link
+from ..certificates.shared_repository import SharedRepository
+from ..issuers import account_files
+from ..late_dataclass import dataclass
+from ..link import ANY, INTERNAL, CertificateSpec, Challenge, Link, LinkBroken
+from ..rate_limits.shared_ledger import SharedLedger
 from ..status import ClusterStatus
 from ..storage import documents
+from ..storage.etcd.figures import EngineFigures
 from ..storage.etcd.sealing import SecretFault
 from ..storage.etcd.store import EtcdStore
-from ..storage.store import Changes, Fenced, Lock, Store
+from ..storage.store import Changes, Store
 from . import recollection
-from .accounts import ACCOUNTS, Accounts
-from .company import MEMBERS, PAUSES, Company
+from .accounts import ACCOUNTS, ROOT, SharedFiles
+from .company import PAUSES, Company
 from .faults import Faults
-from .recollection import Recollection
+from .gate import Gate
 from .replica import Replica
 from .settings import VERSION, ClusterSettings
+from .shared_names import SharedNames
 
 log = logging.getLogger("treehouse.certifier")
 
-# The folder of the cluster's own documents in the engine, and the claim to order certificates.
+# The folder of the cluster's own documents in the engine.
 OWN = "cluster"
-ORDERER = "cluster/orderer"
-# The claim's owner after a person has taken the claim from a machine: no machine takes it until a
-# person gives it to a machine.
-NOBODY = "-"
 FORMAT, FORMAT_FILE = "cluster/format", "format.json"
-PART = "certificates"
+PART, PART_FORMAT = "certificates", "format"
 
 # Everything is looked at this often, whether or not the engine has told of a change.
 _LOOK_EVERY = 30.0
-# The claim of a machine that is gone is taken after so many seconds, or so much of the shortest
-# life: a restart is over by then.
-_TAKES_OVER_AFTER = 30.0
-_TAKES_OVER_PART = 1 / 30
 # A node that orders waits for so long to learn what the engine has, before it orders anything.
 _LEARNS_WITHIN = 20.0
+# Clocks that have come or gone apart by less than this are no news.
+_CLOCK_NEWS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a machine that may order has with the others: the engine's ``store``, certificates, what
+    is counted at CAs, its own ``files`` whose accounts and root are everybody's, and ``names`` that
+    come on demand."""
+
+    store: Gate
+    repository: SharedRepository
+    ledger: SharedLedger
+    files: SharedFiles
+    names: SharedNames
 
 
 class Node:
-    """``wanted``: the names that each certificate is wanted for, by its name; ``tell`` takes the
-    status whenever it has changed, and is called by any thread."""
+    """``wanted``: the certificates that this machine wants; ``tell`` takes the status whenever it
+    has changed, ``tell_engine`` what was counted of the engine; both are called by any thread."""
 
     def __init__(
         self,
         settings: ClusterSettings,
         local: Store,
         link: Link,
-        wanted: Mapping[str, tuple[str, ...]],
+        wanted: Sequence[CertificateSpec],
         tell: Callable[[ClusterStatus], object],
         now: Callable[[], float] = time.time,
+        tell_engine: Callable[[EngineFigures], object] = lambda figures: None,
     ) -> None:
         self._settings = settings
         self._local = local
         self._tell_status = tell
+        self._tell_engine = tell_engine
         self._begun = time.monotonic()
         self._closing = threading.Event()
         self._telling = threading.Lock()
         self._told: ClusterStatus | None = None
+        self._counted: EngineFigures | None = None  # as told last
         self._look: Callable[[], object] = lambda: None
-        self._faults = Faults(settings.name, settings.fault)
-        known = recollection.recall(local, settings)
-        self._known_orderer, self._has_rivals = known.orderer, known.rivals
-        self._gone_since: float | None = None  # when its claim's owner was seen to be gone
         self._meet: Callable[[], object] = lambda: None
-        self.peers = Peers(settings.node)
-        """What the scheduler knows of other machines: that there is none, since only the owner of
-        the claim has certificates ordered; and while it cannot be known whether this machine is the
-        owner still, `Peers.away`."""
-        self._claim: Lock | None = None
-        # Set when the engine's certificates have been taken, or the engine cannot be asked.
-        self._learnt = threading.Event()
-        self._reached = threading.Event()
+        self._faults = Faults(settings.name, settings.fault)
+        self._wishes = {one.name: wishes.of(one) for one in wanted}
+        self.peers = Peers(settings.node, orders=settings.order, alone_below=settings.order_below)
+        """What the scheduler knows of the other machines."""
+        self._members: Mapping[str, Member] = {}
+        self._told_away: bool | None = None
+        self._meeting = threading.Lock()
+        self._learnt = threading.Event()  # what the engine has, or that it cannot be asked
         self._stir = threading.Event()
         self._lock = threading.Lock()
-        self._to_offer: set[str] = set()
         self._to_take: set[str] = set()
-        self._replica: Replica | None = None
-        self._accounts: Accounts | None = None  # where this machine may order
         self._company: Company | None = None
+        self._replica: Replica | None = None
         self._shared: EtcdStore | None = None
-        self.link: Link = link
-        """The link by which challenges are answered on every machine."""
-        if settings.fault:
-            return
         try:
-            self._shared = settings.store()
+            self._shared = None if settings.fault else settings.store()
         except SecretFault as why:
             self._faults.last(f"cluster.secret_file: {why}")
-            return
-        self._replica = Replica(self._shared, local, wanted, now)
+        names = {one.name: one.names for one in wanted}
+        self.shared: Shared | None = None
+        """What the lifecycle works on; None where this machine orders nothing."""
         if settings.order:
-            self._accounts = Accounts(self._shared, local)
-        self._company = Company(
-            settings, self._shared, link, self._faults, self.orders, self._behind, self._tell,
-            self._stir.set, now,
-        )  # fmt: skip
-        self.link = self._company.link
+            gate = Gate(self._shared, self._failed, lambda: self._look())
+            repository = SharedRepository(local, gate, settings.node, names, now)
+            ledger = SharedLedger(local, gate, self.peers, now)
+            names_on_demand = SharedNames(gate, repository, self.peers, now)
+            files = SharedFiles(local, gate)
+            self.shared = Shared(gate, repository, ledger, files, names_on_demand)
+        elif self._shared is not None:
+            self._replica = Replica(self._shared, local, names, now)
+        self._workers = link
+        self._told_thumbprint = recollection.thumbprint(local, settings)
+        self._stateless: Challenge | None = None  # answered for every token while cut off
+        directories = Counter(one.authority.directory for one in wanted)
+        directories.pop(INTERNAL, None)
+        self._directory = directories.most_common(1)[0][0] if directories else ""
+        self.link: Link = link
+        """The link by which challenges are answered on every machine."""
+        if self._shared is not None:
+            self._company = Company(
+                settings, self._shared, link, self._faults, self._wishes, self.orders,
+                self._behind, self._thumbprint, self._tell, self._see_peers, now,
+            )  # fmt: skip
+            self.link = self._company.link
 
     # For the agent
 
     def start(self, look: Callable[[], object], meet: Callable[[], object]) -> None:
-        """Begin. ``look``: have the local store looked at; ``meet``: `peers` have changed; both are
+        """Begin. ``look``: have the stores looked at; ``meet``: `peers` have changed; both are
         called by any thread."""
         self._look, self._meet = look, meet
-        self._see_peers()
+        self._members = recollection.recall(self._local, self._settings, self._wishes)
+        if self._members:  # until they can be heard; nobody was away for that
+            self.peers.told(self._members, away=True)
         if self._company is None:
             log.error("cluster %s: %s; what is on the disk is served", self._name, self._fault)
             self._learnt.set()
@@ -135,34 +163,23 @@ class Node:
         work.start()
 
     def orders(self) -> bool:
-        return not self.refusal()
+        """Whether this machine orders, as the others have to know it."""
+        if self.refusal() or self.peers.clock_fault():
+            return False
+        return self.shared is not None and not self.shared.store.read_only
 
     def refusal(self) -> str:
         """Say why this node orders no certificates; empty where it does."""
         if not self._settings.order:
-            who = self._known_orderer or "another machine of the cluster"
-            return f"this node orders no certificates (cluster.order: false); {who} does"
-        if self._known_orderer is None:
-            if self._reached.is_set():
-                return (
-                    "no machine of the cluster orders certificates; "
-                    "to have this one do it: treehouse-proxy cluster join --take-over"
-                )
+            ordering = self._ordering()
+            who = ", ".join(ordering) or "another machine of the cluster"
+            do = "do" if len(ordering) > 1 else "does"
+            return f"this node orders no certificates (cluster.order: false); {who} {do}"
+        if not self.peers.is_known:
             return "the cluster has not been reached yet, and may have certificates already"
-        if self._known_orderer != self._settings.node:
-            return (
-                f"{self._known_orderer} orders the certificates of this cluster; "
-                "to have this node do it: treehouse-proxy cluster join --take-over"
-            )
         if not self._learnt.is_set() and time.monotonic() < self._begun + _LEARNS_WITHIN:
             return "what the cluster has is being read"
         return ""
-
-    def changed(self, names: Iterable[str]) -> None:
-        """Certificates on the local disk may have changed; called by any thread."""
-        with self._lock:
-            self._to_offer.update(names)
-        self._stir.set()
 
     def close(self) -> None:
         self._closing.set()
@@ -175,189 +192,172 @@ class Node:
     # In the thread
 
     def _work(self) -> None:
-        shared, replica = self._of_the_engine()
+        shared = self._of_the_engine()
         changes: Changes | None = None
-        due = False
+        own: Changes | None = None
+        is_learnt = False
+        due = True
         failures = 0
         while not self._closing.is_set():
             try:
-                if changes is None:
+                if changes is None or own is None:
                     changes = shared.watch(CERTIFICATES, self._stir.set)
-                    shared.watch_claims(self._stir.set)
-                    shared.watch(OWN, self._stir.set)
-                    if self._accounts is not None:
+                    own = shared.watch(OWN, self._stir.set)
+                    if self.shared is not None:
                         shared.watch(ACCOUNTS, self._stir.set)
-                    self._begin(shared, replica)
+                        shared.watch(ROOT, self._stir.set)
+                self._see_format(shared)
+                if self.shared is not None:
+                    self._open(self.shared, again=is_learnt)
                 else:
-                    with self._lock:
-                        self._to_take |= changes()
-                        if due:
-                            self._to_take |= replica.refused_folders()
-                    self._demand_format(shared)
-                    self._confirm(shared)
-                    self._share_accounts()
-                    self._take_over(shared, replica)
-                    self._move(replica)
+                    self._take(changes, again=is_learnt, due=due)
+                is_learnt = True
+                self._learn()
                 failures = 0
                 if self._faults.ended(PART):
                     self._look()
-                self._see_peers()
-                self._tell()
-            except Fenced:
-                log.error(
-                    "cluster %s: another machine has been made the one that orders", self._name
-                )
-                self._claim = None
             except OSError as error:
                 failures += 1
-                self._gone_since = None
-                self._missed(error)
-                self._see_peers()
+                self._close_for(error)
+                self._learn()
             except Exception:  # the thread must live, or nothing moves until the next start
                 failures += 1
                 log.exception("a fault in the certifier itself")
+            self._see_peers()
+            self._answer_alone()
+            self._tell()
             if failures:
                 self._closing.wait(PAUSES[min(failures, len(PAUSES)) - 1])
             else:
-                pause = _LOOK_EVERY
-                if self._gone_since is not None:
-                    pause = max(self._gone_since + self._patience(replica) - time.monotonic(), 0.1)
-                due = not self._stir.wait(min(pause, _LOOK_EVERY))
+                due = not self._stir.wait(_LOOK_EVERY)
                 self._stir.clear()
 
-    def _begin(self, shared: EtcdStore, replica: Replica) -> None:
-        """Learn what the engine has; then it is known who orders, and from when on."""
-        self._demand_format(shared)
-        self._confirm(shared)
-        if self._accounts is not None:
-            self._accounts.take(orders=self._claim is not None)
-        self._share_accounts()
-        replica.take_all(orders=self._claim is not None)
-        self._learnt.set()
-        log.info(
-            "cluster %s: reached; this node is %s, and %s orders certificates",
-            self._name,
-            self._settings.node,
-            "it" if self._claim is not None else self._known_orderer or "nobody",
-        )
-        self._look()
-        with self._lock:
-            self._to_offer.update(replica.wanted)
-        self._move(replica)
+    def _open(self, shared: Shared, *, again: bool) -> None:
+        """See that the engine can be asked, and let the lifecycle ask it; at first, have what it
+        has."""
+        shared.store.closed = ""
+        shared.files.level()
+        if not again:
+            shared.repository.hear()
+            shared.repository.catch_up(self._of_the_engine().load_all(CERTIFICATES))
 
-    def _demand_format(self, shared: EtcdStore) -> None:
-        """See that what lies in the engine is for this version of the program, and that our secret
-        opens it. Raises OSError."""
+    def _close_for(self, error: OSError) -> None:
+        self._faults.begun(PART, error)
+        if self.shared is not None:
+            self.shared.store.closed = error.strerror or str(error)
+
+    def _learn(self) -> None:
+        if self._learnt.is_set():
+            return
+        self._learnt.set()
+        if not self._fault:
+            does = "orders certificates" if self._settings.order else "takes certificates"
+            log.info(
+                "cluster %s: reached; this node is %s, and %s",
+                self._name,
+                self._settings.node,
+                does,
+            )
+        self._look()
+        if self._company is not None:
+            self._company.stir()
+
+    def _see_format(self, shared: EtcdStore) -> None:
+        """See that what lies in the engine is in a form that this program writes. Raises
+        OSError."""
         data = shared.load(FORMAT).get(FORMAT_FILE, b"")
         later = documents.newer(data, VERSION) if data else None
+        why = ""
         if later is not None:
-            raise OSError(
+            why = (
                 f"the cluster is used by a newer version of this program (format {later}); "
-                "this one takes nothing and gives nothing"
+                "this one takes certificates, and orders and writes nothing"
             )
+        if self.shared is not None:
+            self.shared.store.read_only = why
+        if why:
+            self._faults.begun(PART_FORMAT, OSError(why))
+        elif self._faults.ended(PART_FORMAT):
+            self._look()
         if not data and self._settings.order:
             shared.store(FORMAT, {FORMAT_FILE: documents.write({}, VERSION)})
 
-    def _confirm(self, shared: EtcdStore) -> None:
-        """See who orders; claim it where nobody does and this node is to."""
-        claim: Lock | None = None
-        orderer: str | None
-        if self._settings.order:
-            claim, orderer = shared.claim(ORDERER, self._settings.node)
-        else:
-            orderer = shared.owner(ORDERER)
-            if orderer == self._settings.node:  # from when it was to order: it gives that back
-                claim, orderer = shared.claim(ORDERER, orderer)
-                if claim is not None:
-                    claim.release()
-                claim, orderer = None, None
-        if orderer == NOBODY:
-            orderer = None
-        self._claim = claim
-        self._reached.set()
-        if orderer != self._known_orderer:
-            if self._settings.order and orderer is not None and claim is None:
-                log.info(
-                    "cluster %s: %s orders certificates; this node takes them, and orders when %s "
-                    "is gone",
-                    self._name,
-                    orderer,
-                    orderer,
-                )
-            self._known_orderer = orderer
-            self._remember()
-            self._look()
-
-    def _share_accounts(self) -> None:
-        if self._accounts is None:
-            return
-        if self._claim is not None:
-            self._accounts.offer(self._claim)
-        else:
-            self._accounts.take(orders=False)
-
-    def _take_over(self, shared: EtcdStore, replica: Replica) -> None:
-        """Take the claim of a machine that is gone for good, as far as can be known."""
-        owner, claim = self._known_orderer, self._claim
-        if not self._settings.order or owner is None or claim is not None:
-            self._gone_since = None
-            return
-        if shared.is_there(MEMBERS, owner):
-            self._gone_since = None
-            return
-        now = time.monotonic()
-        if self._gone_since is None:
-            self._gone_since = now
-        if now < self._gone_since + self._patience(replica):
-            return
-        self._gone_since = None
-        if shared.take(ORDERER, owner, self._settings.node):
-            log.warning(
-                "cluster %s: %s is gone; this node orders certificates now", self._name, owner
-            )
-            self._confirm(shared)
-
-    def _patience(self, replica: Replica) -> float:
-        return min(_TAKES_OVER_AFTER, max(replica.shortest_life * _TAKES_OVER_PART, 1.0))
-
     def _see_peers(self) -> None:
-        """Tell the scheduler whether another machine may order without being heard of."""
-        if self._company is not None and not self._faults.of(PART) and self._reached.is_set():
-            rivals = any(
-                one["candidate"] and one["node"] != self._settings.node
-                for one in self._company.members()
-            )
-            if rivals != self._has_rivals:
-                self._has_rivals = rivals
-                self._remember()
-        away = self._has_rivals and bool(self._faults.text)
-        if away != self.peers.away or not self.peers.is_known:
-            self.peers.told({self._settings.node: Member()}, away=away)
-            self._meet()
+        """Tell the scheduler who is there, what they want, and whether they can be heard. Any
+        thread may."""
+        with self._meeting:
+            away = bool(self._faults.text)
+            found = {} if self._company is None or away else self._company.peers()
+            members = found if self._settings.node in found else self._members
+            if not members:
+                return
+            others, rest = _news(self._members, members)
+            heard = "" if self._company is None else self._company.thumbprint
+            if others or heard not in ("", self._told_thumbprint):
+                self._told_thumbprint = heard or self._told_thumbprint
+                recollection.remember(
+                    self._local, self._settings, members, self._wishes, self._told_thumbprint
+                )
+            if others or rest or away != self._told_away:
+                is_back = self.peers.away and not away
+                if away != self._told_away:
+                    self._stir.set()
+                self._members, self._told_away = members, away
+                self.peers.told(members, away=away)
+                self._meet()
+                if is_back:
+                    self._look()  # what was made alone is shared
+                if self._company is not None:
+                    self._company.stir()  # it may be that this machine orders from now on
 
-    def _move(self, replica: Replica) -> None:
-        with self._lock:
-            to_take, self._to_take = self._to_take, set()
-            to_offer, self._to_offer = self._to_offer, set()
-        taken = False
-        claim = self._claim
+    def _answer_alone(self) -> None:
+        """While the engine cannot be asked, have the workers answer HTTP-01 for tokens that this
+        machine has not heard of: a CA that looks from several places comes here, too, though
+        another machine has ordered."""
+        thumbprint = ""
+        if self._settings.thumbprint and self._fault and not self.peers.is_only:
+            thumbprint = self._thumbprint() or self._told_thumbprint
+        wanted = Challenge("http-01", ANY, ANY, thumbprint) if thumbprint else None
+        if wanted == self._stateless:
+            return
+        if self._stateless is not None:
+            with contextlib.suppress(LinkBroken):
+                self._workers.retract(self._stateless)
+        self._stateless = wanted
+        if wanted is not None:
+            with contextlib.suppress(LinkBroken):  # the main thread ends by it
+                self._workers.present(wanted)
+            log.warning("cluster %s: challenges are answered by the thumbprint", self._name)
+
+    def _thumbprint(self) -> str:
+        if not self._directory or not self._settings.order:
+            return ""
         try:
-            while to_take and claim is None and not self._closing.is_set():
-                taken |= replica.take(next(iter(to_take)), orders=False)
+            return account_files.thumbprint(self._local, self._directory)
+        except OSError:
+            return ""
+
+    def _take(self, changes: Changes, *, again: bool, due: bool) -> None:
+        """Take what has changed in the engine, on a machine that orders nothing."""
+        replica = self._replica
+        if replica is None:
+            return
+        taken = False
+        with self._lock:
+            self._to_take |= changes()
+            if due:
+                self._to_take |= replica.refused_folders()
+            to_take, self._to_take = self._to_take, set()
+        try:
+            if not again:
+                taken = replica.take_all()
+                to_take = set()
+            while to_take and not self._closing.is_set():
+                taken |= replica.take(next(iter(to_take)))
                 to_take.pop()
-            while to_take and claim is not None and not self._closing.is_set():
-                name = replica.differs(next(iter(to_take)))
-                to_take.pop()
-                if name is not None:
-                    to_offer.add(name)
-            while to_offer and claim is not None and not self._closing.is_set():
-                replica.offer(next(iter(to_offer)), claim)
-                to_offer.pop()
         finally:
             with self._lock:
                 self._to_take |= to_take
-                if claim is not None:
-                    self._to_offer |= to_offer
             if taken:
                 self._look()
                 if self._company is not None:
@@ -373,37 +373,63 @@ class Node:
     def _fault(self) -> str:
         return self._faults.text
 
+    def _failed(self) -> None:
+        """The engine has not done what the lifecycle asked it for: see what it does."""
+        self._stir.set()
+        if self._company is not None:
+            self._company.prove()
+
     def _behind(self) -> int:
         return len(self._to_take)
 
-    def _of_the_engine(self) -> tuple[EtcdStore, Replica]:
-        if self._shared is None or self._replica is None:
+    def _ordering(self) -> list[str]:
+        found = [] if self._company is None else self._company.members()
+        return [one["node"] for one in found if one["orders"]]
+
+    def _refused(self) -> dict[str, str]:
+        if self.shared is not None:
+            return dict(self.shared.repository.refused)
+        return dict(self._replica.refused) if self._replica is not None else {}
+
+    def _of_the_engine(self) -> EtcdStore:
+        if self._shared is None:
             raise ValueError("there is no engine to ask")
-        return self._shared, self._replica
-
-    def _missed(self, error: OSError) -> None:
-        self._faults.begun(PART, error)
-        if not self._learnt.is_set():
-            self._learnt.set()
-            self._look()
-
-    def _remember(self) -> None:
-        known = Recollection(self._known_orderer, self._has_rivals)
-        recollection.remember(self._local, self._settings, known)
+        return self._shared
 
     def _tell(self) -> None:
+        clock = self.peers.clock_fault() if self._settings.order else ""
         status: ClusterStatus = {
             "name": self._name,
             "node": self._settings.node,
             "orders": self.orders(),
-            "orderer": self._known_orderer,
+            "ordering": self._ordering(),
             "connected": not self._fault,
-            "fault": self._fault or None,
-            "refused": dict(self._replica.refused) if self._replica is not None else {},
+            "fault": "; ".join(filter(None, (self._fault, clock))) or None,
+            "alone": bool(self._fault) and self.peers.away and self.orders(),
+            "refused": self._refused(),
             "behind": self._behind(),
+            "revision_behind": 0 if self._company is None else self._company.unheard(),
             "members": [] if self._company is None else self._company.members(),
         }
         with self._telling:
             if status != self._told:
                 self._told = status
                 self._tell_status(status)
+            counted = None if self._shared is None else self._shared.api.figures.document()
+            if counted != self._counted and counted is not None:
+                self._counted = counted
+                self._tell_engine(counted)
+
+
+def _news(before: Mapping[str, Member], now: Mapping[str, Member]) -> tuple[bool, bool]:
+    """Whether machines have come or gone, order or want something else than before; and whether a
+    clock is another one."""
+    if before.keys() != now.keys():
+        return True, True
+    pairs = [(before[node], now[node]) for node in now]
+    others = any(
+        one.orders != other.orders
+        or (one.wishes is not other.wishes and one.wishes != other.wishes)
+        for one, other in pairs
+    )
+    return others, any(abs(one.clock - other.clock) > _CLOCK_NEWS for one, other in pairs)

@@ -1,53 +1,80 @@
 """What a machine knew of the others before it was started, from a document of its own disk.
 
-Where the engine cannot be asked at a start, it decides whether this machine may order: not while
-another one might. The document is a hint and no lock, so that a lost one does no harm but a wait.
+Where the engine cannot be asked at a start, it decides when this machine may order: a machine that
+orders alone has to know its place among the others. The document is a hint and no lock, so that a
+lost one does no harm but a wait.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
-from ..late_dataclass import dataclass
+from ..certificates.peers import Member
 from ..storage import documents
 from ..storage.store import Store
+from .members import Wishes, recalled, remembered
 from .settings import ClusterSettings
 
 log = logging.getLogger("treehouse.certifier")
 
 FOLDER, FILE = "cluster", "cluster.json"
 VERSION = 1
+_NAMELESS = "another machine"
 
 
-@dataclass(frozen=True, slots=True)
-class Recollection:
-    """``orderer``: the node that ordered when the engine was asked last; ``rivals``: whether
-    another machine than this one could have ordered."""
+def recall(store: Store, settings: ClusterSettings, ours: Wishes) -> dict[str, Member]:
+    """Return the machines that this node of this cluster has noted, itself among them; none where
+    there is no note. ``ours``: what this machine wants now."""
+    known = _read(store, settings)
+    if not known:
+        return {}
+    found = recalled(known.get("members", _members_before(known)), ours)
+    return {**found, settings.node: Member(settings.order, ours)}
 
-    orderer: str | None = None
-    rivals: bool = False
+
+def thumbprint(store: Store, settings: ClusterSettings) -> str:
+    """Return the thumbprint of the account's key that the others have told last; "" for none."""
+    found = _read(store, settings).get("thumbprint")
+    return found if isinstance(found, str) else ""
 
 
-def recall(store: Store, settings: ClusterSettings) -> Recollection:
-    """Return what this node of this cluster has written down; nothing where there is nothing."""
+def _read(store: Store, settings: ClusterSettings) -> dict[str, object]:
+    """Return this node's document of this cluster; an empty one where there is none."""
     try:
         data = store.load(FOLDER).get(FILE, b"")
     except OSError:
-        return Recollection()
+        return {}
     known = documents.read(data, VERSION)
-    if known.get("cluster") != settings.name or known.get("node") != settings.node:
-        return Recollection()
-    orderer = known.get("orderer")
-    return Recollection(orderer if isinstance(orderer, str) else None, known.get("rivals") is True)
+    is_ours = known.get("cluster") == settings.name and known.get("node") == settings.node
+    return known if is_ours else {}
 
 
-def remember(store: Store, settings: ClusterSettings, known: Recollection) -> None:
-    """Write it down; a disk that does not take it is told and changes nothing else."""
+def _members_before(known: Mapping[str, object]) -> dict[str, object]:
+    """Return members for a document of the time when one machine ordered at a time: it has the
+    name of that machine (``orderer``), and whether another one might take its place (``rivals``)
+    but not which."""
+    orderer, orders = known.get("orderer"), {"orders": True}
+    found: dict[str, object] = {orderer: orders} if isinstance(orderer, str) else {}
+    if known.get("rivals") is True and orderer in (None, known.get("node")):
+        found[_NAMELESS] = orders
+    return found
+
+
+def remember(
+    store: Store,
+    settings: ClusterSettings,
+    members: Mapping[str, Member],
+    ours: Wishes,
+    thumbprint: str = "",
+) -> None:
+    """Write the members down, and the thumbprint of their account's key; a disk that does not take
+    them is told and changes nothing else."""
     document = {
         "cluster": settings.name,
         "node": settings.node,
-        "orderer": known.orderer,
-        "rivals": known.rivals,
+        "members": remembered(members, ours),
+        "thumbprint": thumbprint,
     }
     try:
         there = store.load(FOLDER).get(FILE, b"")
@@ -56,4 +83,4 @@ def remember(store: Store, settings: ClusterSettings, known: Recollection) -> No
             store.store(FOLDER, {aside: there})
         store.store(FOLDER, {FILE: documents.write(document, VERSION)})
     except OSError as error:
-        log.warning("who orders cannot be written down: %s", error.strerror or error)
+        log.warning("the other machines cannot be noted: %s", error.strerror or error)

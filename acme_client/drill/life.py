@@ -215,7 +215,7 @@ class Life:
             events.append(LookAround())
         self.notices_at = _NEVER
         self._perform(self.scheduler.step(self.clock(), events))
-        if self.look_at == _NEVER and any(one.is_fallback for one in self.certificates.values()):
+        if self.look_at == _NEVER and self.scheduler.has_stand_ins:
             self.look_at = self.ca.now + LOOK_BEHIND_EVERY
 
     def _perform(self, actions: list[Action]) -> None:

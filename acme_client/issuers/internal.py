@@ -11,11 +11,12 @@ root stay content until it really ends.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cryptography import x509
@@ -42,6 +43,8 @@ ROOT_LIFETIME = 3650 * 86400.0
 ROOT_REPLACED_BEFORE_END = 365 * 86400.0
 # For clients whose clock is a little behind (certificates made by ACME CAs do the same).
 BACKDATED = 3600.0
+# Longer than making a root takes.
+_LEASE = 60.0
 
 # A root, its key, and its cross-certificate by the root before it.
 _Root = tuple[x509.Certificate, keys.PrivateKey, x509.Certificate | None]
@@ -79,16 +82,36 @@ class InternalCa:
 
     def _root(self, now: float) -> _Root:
         with self._lock:
-            usable: list[_Root] = []
-            for load in (self._store.load, self._store.previous):
-                one = _read(load(FOLDER))
-                # A root from the future was made while the clock was wrong.
-                if one is None or one[0].not_valid_before_utc.timestamp() > now:
-                    continue
-                if one[0].not_valid_after_utc.timestamp() - ROOT_REPLACED_BEFORE_END > now:
-                    return one
-                usable.append(one)
-            return self._replace(usable[0] if usable else None, now)
+            root, _before = self._kept(now)
+            if root is not None:
+                return root
+            with self._alone():
+                root, before = self._kept(now)  # somebody may have been faster
+                return root or self._replace(before, now)
+
+    def _kept(self, now: float) -> tuple[_Root | None, _Root | None]:
+        """Return the root that is kept, and, where there is none that lasts, the one before it."""
+        usable: list[_Root] = []
+        for load in (self._store.load, self._store.previous):
+            one = _read(load(FOLDER))
+            # A root from the future was made while the clock was wrong.
+            if one is None or one[0].not_valid_before_utc.timestamp() > now:
+                continue
+            if one[0].not_valid_after_utc.timestamp() - ROOT_REPLACED_BEFORE_END > now:
+                return one, None
+            usable.append(one)
+        return None, usable[0] if usable else None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = self._store.lock(FOLDER, _LEASE)
+        if lock is None:
+            raise IssuanceError("busy", "somebody else is making the built-in CA's root")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # a lease ends by itself
+                lock.release()
 
     def _replace(self, old: _Root | None, now: float) -> _Root:
         key = keys.generate(keys.DEFAULT)

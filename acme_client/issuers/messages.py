@@ -293,7 +293,8 @@ def _url(value: object, base: str) -> str:
 
 
 def _optional_url(value: object, base: str) -> str | None:
-    return None if value is None else _url(value, base)
+    """Return a URL; None where there is none yet, which some CAs write as an empty text."""
+    return None if value is None or value == "" else _url(value, base)
 
 
 def _token(value: object) -> str:

@@ -5,10 +5,11 @@ There is a bound on how many are asked about at once (`MOST`), which whoever dec
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, Protocol
 
 from ..late_dataclass import dataclass
 from ..link import OnDemandRule
@@ -22,14 +23,40 @@ AT_ONCE = 8
 MOST = 64
 
 
+class Why(enum.Enum):
+    """Why a name is asked about."""
+
+    NEW = "a client has come for it"
+    AGAIN = "it has a certificate, or had an attempt"
+    HEARD = "another machine may have its certificate"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of a check. ``rule`` has decided; ``why`` is its reason, or its objection."""
+    """The result of a check. ``rule`` has decided; ``why`` is its reason, or its objection, which
+    holds for some ``seconds``, where that is known. ``is_known``: other machines have the name
+    already, and have counted it."""
 
     name: str
     outcome: Literal["allowed", "refused", "untold"]
     why: str
     rule: OnDemandRule
+    seconds: float | None = None
+    is_known: bool = False
+
+
+class Shared(Protocol):
+    """What several machines have found out together."""
+
+    def find_out(
+        self,
+        name: str,
+        rules: Sequence[OnDemandRule],
+        why: Why,
+        ask: Callable[[], Finding | None],
+    ) -> Finding | None:
+        """Return what is known of a name, or what ``ask`` finds out, for all machines."""
+        ...
 
 
 def objection(rule: OnDemandRule, name: str) -> str | None:
@@ -47,25 +74,40 @@ def objection(rule: OnDemandRule, name: str) -> str | None:
 
 class CheckThreads:
     """``objection`` is asked in a thread, for one rule after the other until one has none; then
-    ``found`` is called, in that thread."""
+    ``found`` is called, in that thread. ``shared``: other machines ask the same."""
 
     def __init__(
         self,
         found: Callable[[Finding], None],
         objection: Callable[[OnDemandRule, str], str | None] = objection,
+        shared: Shared | None = None,
     ) -> None:
         self._found = found
+        self._shared = shared
         self._objection = objection
         self._pool = ThreadPoolExecutor(AT_ONCE, "inquiry")
 
-    def begin(self, name: str, rules: Sequence[OnDemandRule]) -> None:
-        self._pool.submit(self._inquire, name, rules)
+    def begin(self, name: str, rules: Sequence[OnDemandRule], why: Why = Why.NEW) -> None:
+        self._pool.submit(self._inquire, name, rules, why)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _inquire(self, name: str, rules: Sequence[OnDemandRule]) -> None:
-        """Run in a thread of the pool: ask rule after rule until one allows the name."""
+    def _inquire(self, name: str, rules: Sequence[OnDemandRule], why: Why) -> None:
+        """Run in a thread of the pool."""
+        if self._shared is None:
+            finding = self._ask(name, rules)
+        else:
+            try:
+                finding = self._shared.find_out(name, rules, why, lambda: self._ask(name, rules))
+            except Exception as error:  # the thread serves other names
+                log.exception("%s: a fault in the certifier itself", name)
+                finding = Finding(name, "untold", repr(error), rules[0])
+        if finding is not None:
+            self._found(finding)
+
+    def _ask(self, name: str, rules: Sequence[OnDemandRule]) -> Finding | None:
+        """Ask rule after rule until one allows the name."""
         finding: Finding | None = None
         for rule in rules:
             try:
@@ -81,8 +123,7 @@ class CheckThreads:
                     break
                 if finding is None or finding.outcome == "refused":
                     finding = Finding(name, "refused", why, rule)
-        if finding is not None:
-            self._found(finding)
+        return finding
 
 
 def _ground(rule: OnDemandRule) -> str:

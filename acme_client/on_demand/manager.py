@@ -22,7 +22,7 @@ back with what was found (`checked`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from ..certificates.lifecycle import PAUSED, READY
 from ..certificates.managed import ManagedCertificate
 from ..link import ATTEMPTS_AT_ONCE, FORGET, CertificateSpec, Command, OnDemandRule, Settings
 from ..names import hostname, typed, wildcard_of
-from .checks import MOST, Finding
+from .checks import MOST, Finding, Why
 from .known_names import SAVE_EVERY, Changes, Name, Remembered
 from .policy import Allowance, LogThrottle, Refusals, takes
 
@@ -46,6 +46,8 @@ CROWDED_FOR = 1.0
 ALLOWANCE_FOR = 60.0
 # First attempts on demand at a time; one place is left for configured names.
 ATTEMPTS_MOST = ATTEMPTS_AT_ONCE - 1
+# Names of other machines that are looked at at a time.
+_HEARD_MOST = MOST // 4
 # When a renewal that was not allowed, or not decided, is asked about again.
 LOOK_AGAIN_REFUSED = 6 * 3600.0
 LOOK_AGAIN_UNTOLD = 600.0
@@ -70,7 +72,7 @@ class OnDemand:
         report: Callable[[ManagedCertificate], None],
         reply: Callable[[Command, dict[str, object]], None],
         now: Callable[[], float],
-        check: Callable[[str, tuple[OnDemandRule, ...]], None],
+        check: Callable[[str, tuple[OnDemandRule, ...], Why], None],
         save: Callable[[Changes], None],
         discard: Callable[[str], None],
     ) -> None:
@@ -89,6 +91,8 @@ class OnDemand:
         self._cleared: set[str] = set()  # an attempt may be made
         self._spent: set[str] = set()  # had from the allowance, and perhaps found in the store
         self._waiting: dict[str, list[Command]] = {}  # for what is found out about a name
+        self._heard: set[str] = set()  # names that other machines may have certificates for
+        self._only_heard: set[str] = set()  # of these, those that are being looked at
         self._stirred = True  # something has happened since the last turn
         self._changed: set[str] = set()  # names that began or ceased to sleep
         self._refusals = Refusals(longest=REFUSED_FOR)
@@ -151,6 +155,13 @@ class OnDemand:
             self._spent.discard(managed.name)
             self._allowances[self._names[managed.name].site].give_back()
 
+    def hear(self, names: Iterable[str]) -> None:
+        """Other machines may have certificates for these names."""
+        for name in names:
+            if name not in self._certificates and not self._is_taken(name) and self.takes(name):
+                self._heard.add(name)
+        self._stirred = self._stirred or bool(self._heard)
+
     # Questions
 
     def obey(self, command: Command) -> None:
@@ -211,18 +222,18 @@ class OnDemand:
         elif not allowed:
             why = f"{rules[0].per_hour} new names in an hour are ordered for {rules[0].site}"
             self._no(name, [command], ALLOWANCE_FOR, why)
-        elif not self._begin(name, allowed):
+        elif not self._begin(name, allowed, Why.NEW):
             self._refuse(command, CROWDED_FOR, "too many names are being looked at")
         else:
             self._waiting[name].append(command)
 
-    def _begin(self, name: str, rules: list[OnDemandRule]) -> bool:
+    def _begin(self, name: str, rules: list[OnDemandRule], why: Why) -> bool:
         """Have a name asked about, once at a time; False when too many are."""
         if name not in self._waiting:
             if len(self._waiting) >= MOST:
                 return False
             self._waiting[name] = []
-            self._check(name, tuple(rules))
+            self._check(name, tuple(rules), why)
         return True
 
     def _wait(self, managed: ManagedCertificate, command: Command) -> None:
@@ -268,8 +279,13 @@ class OnDemand:
         """What was found out about a name."""
         self.stir()
         waiting = self._waiting.pop(finding.name, [])
+        only_heard = finding.name in self._only_heard
+        self._only_heard.discard(finding.name)
         managed = self._certificates.get(finding.name)
-        if managed is not None and finding.name in self._names:
+        if only_heard and (managed is not None or finding.outcome != "allowed"):
+            for command in waiting:  # who has come meanwhile
+                self._want(finding.name, command)
+        elif managed is not None and finding.name in self._names:
             self._looked_again(finding, waiting, managed)
         else:  # new here, or another site's until the configuration changed
             self._looked(finding, waiting)
@@ -281,6 +297,7 @@ class OnDemand:
             return set()
         self._stirred = False
         now = self._now()
+        self._follow_heard()
         under_way = sum(
             managed.busy and managed.facts is None
             for name in self._names
@@ -293,16 +310,29 @@ class OnDemand:
         changed, self._changed = self._changed, set()
         return changed
 
+    def _follow_heard(self) -> None:
+        """Look at names of other machines, so few at a time that clients' names have room."""
+        while self._heard and len(self._waiting) < _HEARD_MOST:
+            name = self._heard.pop()
+            rules = [rule for rule in self._rules if takes(rule.patterns, name)]
+            if rules and name not in self._certificates and name not in self._waiting:
+                self._begin(name, rules, Why.HEARD)
+                self._only_heard.add(name)
+
     def _looked(self, finding: Finding, waiting: list[Command]) -> None:
         """A check of a new name has ended."""
         name, rule = finding.name, finding.rule
         if finding.outcome == "refused":
-            self._no(name, waiting, REFUSED_FOR, finding.why)
+            self._no(name, waiting, finding.seconds or REFUSED_FOR, finding.why)
             return
         if finding.outcome == "untold":
-            self._no(name, waiting, UNTOLD_FOR, finding.why)
+            self._no(name, waiting, finding.seconds or UNTOLD_FOR, finding.why)
             return
         now = self._now()
+        if finding.is_known:
+            log.info("%s: another machine has it, for %s", name, rule.site)
+            self._add(name, rule, now, waiting)
+            return
         allowance = self._allowances[rule.site]
         # Other names have been allowed while this one was checked.
         if allowance.wait(now):
@@ -313,13 +343,15 @@ class OnDemand:
             self._no(name, waiting, ALLOWANCE_FOR, f"{rule.site} has {rule.most} names already")
             return
         log.info("%s: somebody came for it; allowed %s, for %s", name, finding.why, rule.site)
+        allowance.spend(now)
+        self._spent.add(name)
+        self._add(name, rule, now, waiting)
+
+    def _add(self, name: str, rule: OnDemandRule, now: float, waiting: list[Command]) -> None:
         self._names[name] = Name(rule.site, now)
         self._unwritten.add(name)
         self._cleared.add(name)
         managed = self._take_on(_wanted(rule, name))
-        if not managed.usable(now):
-            allowance.spend(now)
-            self._spent.add(name)
         self._save_now()
         self._hand_on(managed, waiting)
 
@@ -376,7 +408,7 @@ class OnDemand:
             self._let_sleep(managed, True)
             rule = self._rule(one.site)
             if not new and not unused and now >= one.look_at and rule is not None:
-                self._begin(name, [rule])
+                self._begin(name, [rule], Why.AGAIN)
         given_up = not new and (unused or one.refused)
         if given_up is not managed.given_up:
             managed.given_up = given_up

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from ..certificates.repository import folder_name
+from ..certificates.folder_names import folder_name
 from ..errors import IssuanceError
 from ..storage.journal import Journal
 from ..storage.store import Store

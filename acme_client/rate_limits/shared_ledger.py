@@ -20,7 +20,7 @@ from ..certificates.peers import Peers
 from ..errors import IssuanceError
 from ..late_dataclass import dataclass
 from ..storage import documents
-from ..storage.store import Conflict, Edit, Store, Unreachable
+from ..storage.store import Conflict, Edit, Store, Unreachable, Unreadable
 from .buckets import VERSION, Buckets, domain_of, domains
 from .ledger import FILE, Ledger, folder_of
 from .published import Limits, limits_of
@@ -114,13 +114,20 @@ class SharedLedger(Ledger):
         buckets = Buckets(line=self._lines.setdefault(directory, {}))
         for folder in _folders(directory, domains(names)):
             mark = self._shared.mark(folder)
-            content = documents.read(self._shared.load(folder).get(FILE, b""), VERSION)
+            content = documents.read(self._data(folder), VERSION)
             found[folder] = Document(mark, content)
             one = Buckets.of_document(content)
             buckets.due |= one.due
             buckets.held |= one.held
             buckets.at = max(buckets.at or 0.0, one.at or 0.0) or None
         return _Read(found, buckets)
+
+    def _data(self, folder: str) -> bytes:
+        try:
+            return self._shared.load(folder).get(FILE, b"")
+        except Unreadable as fault:  # what is written next takes its place
+            log.error("%s: counted anew: %s", folder, fault.strerror)
+            return b""
 
     def _write(self, directory: str, read: _Read, written: set[str]) -> None:
         """Write what has changed, but for the folders in ``written``, to which those are added that

@@ -67,6 +67,10 @@ class Conflict(OSError):
     """What was to be replaced is no longer what it was."""
 
 
+class Unreadable(OSError):
+    """A document cannot be opened: damaged, forged, or sealed with another secret."""
+
+
 class Full(OSError):
     """The store takes nothing more until a person makes room."""
 

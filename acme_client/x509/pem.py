@@ -23,10 +23,6 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import field
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-
 from ..late_dataclass import dataclass
 
 # RFC 7468 §5.1 has the first; the others are OpenSSL's, from before and beside the RFC.
@@ -315,6 +311,11 @@ def _recognised(data: bytes, text: bytes) -> Iterator[PemError]:
 
 
 def _der(data: bytes) -> Iterator[PemError]:
+    # Every process of the server reads PEM, and none of them comes here.
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
     head = data[:40]
     if _SIGNED_DATA in head:
         yield PemError(

@@ -1,10 +1,11 @@
 """The accelerated lane: C forms of the few functions that a profile of small requests names.
 
-`lane` is the module that `build` makes of lane.c (`make accelerated`), or None: where it has not
-been built, where it was built for another Python or of another lane.c, and where the environment
-has TREEHOUSE_PURE_PYTHON. Each function in it has a Python form, which stands where it is called,
-goes on with whatever the C form declines, and does everything where there is no lane. So what is
-answered and logged never depends on it, only what that costs.
+`lane` is the module that `build` makes of lane.c (`make accelerated`; packages carry it), or None:
+where it has not been built, where it was built for another Python or of another lane.c, where the
+machine cannot load it, and where the environment has TREEHOUSE_PURE_PYTHON. `fault` says what is
+wrong with a lane that is there. Each function in it has a Python form, which stands where it is
+called, goes on with whatever the C form declines, and does everything where there is no lane. So
+what is answered and logged never depends on it, only what that costs.
 """
 
 from __future__ import annotations
@@ -73,13 +74,17 @@ class Lane(Protocol):
     ) -> Gatherer: ...
 
 
-def load() -> Lane | None:
-    """Return the lane that was built; None where there is none of this `REVISION`."""
+def load() -> tuple[Lane | None, str]:
+    """Return the lane that was built, or None and what is wrong with it: "" where there is none."""
     try:
         built = cast(Lane, importlib.import_module(NAME))
-    except ImportError:
-        return None
-    return built if built.REVISION == REVISION else None
+    except ModuleNotFoundError:
+        return None, ""
+    except ImportError as error:  # of another C library or machine, damaged, on a noexec mount
+        return None, f"the accelerated lane cannot be loaded: {error}"
+    if built.REVISION != REVISION:
+        return None, f"the accelerated lane is of revision {built.REVISION}, not of {REVISION}"
+    return built, ""
 
 
-lane = None if os.environ.get("TREEHOUSE_PURE_PYTHON") else load()
+lane, fault = (None, "") if os.environ.get("TREEHOUSE_PURE_PYTHON") else load()

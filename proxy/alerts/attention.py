@@ -88,12 +88,20 @@ def _cluster(status: ClusterStatus | None) -> Iterable[Attention]:
             "step": step,
             "page": "",
         }
-    elif status["orderer"] is None:
+    elif not status["ordering"] and not status["orders"]:
         yield {
             "level": "look",
             "about": f"cluster {status['name']}",
             "text": "no machine orders certificates",
-            "step": "treehouse-proxy cluster join --take-over",
+            "step": "start a machine that has cluster without order: false",
+            "page": "",
+        }
+    if status["revision_behind"]:
+        yield {
+            "level": "look",
+            "about": f"cluster {status['name']}",
+            "text": f"etcd's last {status['revision_behind']} changes have not been heard of",
+            "step": step,
             "page": "",
         }
     for name, why in sorted(status["refused"].items())[:MOST]:
@@ -139,8 +147,9 @@ def _certificates(situation: Situation, now: float) -> Iterable[Attention]:
     served = {one["name"] for one in situation.certificates if one["served"]}
     told = set()
     for (kind, name), finding in wrong:
-        told.add(name)
-        only_fails = kind == "renewal_failing" and name in served
+        if kind != "contested":
+            told.add(name)
+        only_fails = kind == "contested" or (kind == "renewal_failing" and name in served)
         without = kind == "renewal_failing" and not only_fails
         yield {
             "level": "look" if only_fails else "wrong",
@@ -149,6 +158,15 @@ def _certificates(situation: Situation, now: float) -> Iterable[Attention]:
             "step": finding.step,
             "page": f"certificate/{name}" if name else "",
         }
+    for one in situation.certificates:
+        if one["contested"] and ("contested", one["name"]) not in view.wrong:
+            yield {
+                "level": "look",
+                "about": one["name"],
+                "text": one["contested"],
+                "step": f"treehouse-proxy why {one['name']}; treehouse-proxy status --cluster",
+                "page": f"certificate/{one['name']}",
+            }
     # No alert goes out for a first failure; the page tells at once that a site is not served.
     for one in situation.certificates:
         name = one["name"]

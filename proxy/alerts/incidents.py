@@ -10,19 +10,20 @@ The time is a parameter, in Unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, field, fields
 from typing import Any, Literal
 
+from acme_client.certificates.ranks import places
 from acme_client.errors import ProblemDocument
 from acme_client.explain import explained
 from acme_client.late_dataclass import dataclass
-from acme_client.status import CertificateStatus, validity
+from acme_client.status import CertificateStatus, ClusterStatus, validity
 from acme_client.text import moment
 
 from ..config.model import Alerts
 
-Kind = Literal["renewal_failing", "runway_short", "certifier_silent"]
+Kind = Literal["renewal_failing", "runway_short", "certifier_silent", "contested"]
 Event = Literal["alert", "reminder", "over"]
 Key = tuple[str, str]  # kind, and the certificate's first name; "" is the certifier
 
@@ -30,6 +31,8 @@ Key = tuple[str, str]  # kind, and the certificate's first name; "" is the certi
 # moment wait for each other.
 _RENEWED_WITHIN = 3600.0
 _RENEWED_WITHIN_PART = 1 / 50
+# While a change of the configuration is brought to all machines, their files differ.
+_DIFFER_FOR = 3600.0
 # Of a certificate's entry in the status: what somebody who is woken up wants to know.
 _FACTS = (
     "names", "source", "directory", "serial", "not_after", "state", "attempts", "last_error",
@@ -75,21 +78,52 @@ class Notice:
 # Looking
 
 
+def everybody(_name: str) -> bool:
+    """A machine alone tells of all its certificates."""
+    return True
+
+
+def nobody(_name: str) -> bool:
+    """A machine that does not know the others yet leaves all to them."""
+    return False
+
+
+def teller(cluster: ClusterStatus | None) -> Callable[[str], bool]:
+    """Return whether this machine of a cluster tells of a certificate that others have as well: the
+    first in its order of those that order. A machine that is cut off, or does not take what the
+    others have, tells of what is wrong here; one that has just begun (None, or without members)
+    waits until it knows them."""
+    if cluster is None:
+        return nobody
+    if not cluster["connected"] or (cluster["members"] and not cluster["ordering"]):
+        return everybody
+    if not cluster["members"]:
+        return nobody
+    ordering, node, refused = cluster["ordering"], cluster["node"], cluster["refused"]
+    return lambda name: name in refused or places(name.partition("/")[0], ordering)[0] == node
+
+
 def look(
     certificates: Iterable[CertificateStatus],
     wanted: Iterable[str],
     silent: float,
     rules: Alerts,
     now: float,
+    tells: Callable[[str], bool] = everybody,
 ) -> View:
     """``certificates`` as in the status; ``wanted``: the first names of the sites, of which some
-    may not have been heard of yet; ``silent``: seconds since the certifier was heard."""
+    may not have been heard of yet; ``silent``: seconds since the certifier was heard; ``tells``:
+    whether it is this machine that tells of a certificate."""
     view = View()
     for one in certificates:
         if one["on_demand_for"] and (not one["not_after"] or one["given_up"]):
             continue  # a stranger's name that does not work, or one that nobody wants any more
         _failing(one, rules, view)
         _runway(one, rules, now, view)
+        if one["contested"]:
+            _contested(one, now, view)
+        if one["source"] != "file" and not tells(one["name"]):
+            _leave_to_others(one["name"], view)
     told = {name for _kind, name in (*view.wrong, *view.well, *view.undecided)}
     for name in wanted:
         if name not in told:
@@ -124,6 +158,26 @@ def _failing(one: CertificateStatus, rules: Alerts, view: View) -> None:
         view.well.add(key)
     else:
         view.undecided.add(key)
+
+
+def _leave_to_others(name: str, view: View) -> None:
+    """Let another machine tell what is wrong; what this one has told before, it ends. What this
+    machine alone wants (`_contested`) no other would tell."""
+    keys: tuple[Key, ...] = (("renewal_failing", name), ("runway_short", name))
+    for key in keys:
+        if view.wrong.pop(key, None) is not None:
+            view.undecided.add(key)
+
+
+def _contested(one: CertificateStatus, now: float, view: View) -> None:
+    """Machines want one certificate to be different things, or too many were made."""
+    key: Key = ("contested", one["name"])
+    since = one["contested_since"]
+    if since is None or moment(since) + _DIFFER_FOR > now:
+        view.undecided.add(key)
+        return
+    step = "make the configurations of the machines alike; treehouse-proxy status --cluster"
+    view.wrong[key] = Finding(str(one["contested"]), step, _facts(one))
 
 
 def _runway(one: CertificateStatus, rules: Alerts, now: float, view: View) -> None:
@@ -212,7 +266,9 @@ class Incidents:
         for key in list(self._lasting):
             if key not in view.wrong and key not in view.undecided:
                 incident = self._lasting.pop(key)
-                notices.append(_over(key, incident, key in view.well, now))
+                # A certificate that is not contested is not noted as such: nearly all are not.
+                well = key in view.well or key[0] == "contested"
+                notices.append(_over(key, incident, well, now))
         return notices
 
     def _wrong(self, key: Key, finding: Finding, repeat: float, now: float) -> Notice | None:

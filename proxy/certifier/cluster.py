@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ssl
 
+from cryptography import x509
+
 from acme_client.cluster.settings import ClusterSettings
 from acme_client.storage.etcd.api import Login
 
@@ -30,11 +32,11 @@ def settings(cluster: Cluster) -> ClusterSettings:
     secret = text("secret_file")
     password = text("password_file").strip()
     login = None if cluster.user is None else Login(cluster.user, password)
-    tls = None
+    tls = client_ends = None
     if any(url.startswith("https:") for url in cluster.etcd):
         try:
-            tls = _tls(cluster)
-        except (OSError, ssl.SSLError) as error:
+            tls, client_ends = _tls(cluster)
+        except (OSError, ValueError) as error:
             faults.append(f"TLS for etcd: {error}")
     return ClusterSettings(
         name=cluster.name,
@@ -42,14 +44,20 @@ def settings(cluster: Cluster) -> ClusterSettings:
         endpoints=cluster.etcd,
         secret=secret,
         order=cluster.order,
+        order_below=cluster.alone.order_below,
+        thumbprint=cluster.alone.challenges == "thumbprint",
         login=login,
         tls=tls,
+        client_ends=client_ends,
         version=VERSION,
         fault="; ".join(faults),
     )
 
 
-def _tls(cluster: Cluster) -> ssl.SSLContext:
+def _tls(cluster: Cluster) -> tuple[ssl.SSLContext, float | None]:
+    """Return the context for etcd, and when our own certificate in it ends, in Unix seconds. Raises
+    OSError, ValueError."""
+    own = None
     context = ssl.create_default_context(
         cafile=None if cluster.ca_file is None else str(cluster.ca_file)
     )
@@ -57,4 +65,5 @@ def _tls(cluster: Cluster) -> ssl.SSLContext:
     if cluster.cert_file is not None:
         key = None if cluster.key_file is None else str(cluster.key_file)
         context.load_cert_chain(str(cluster.cert_file), key)
-    return context
+        own = x509.load_pem_x509_certificate(cluster.cert_file.read_bytes())
+    return context, None if own is None else own.not_valid_after_utc.timestamp()

@@ -18,6 +18,7 @@ from typing import Any, assert_never
 
 from acme_client.link import Challenge, Command, LinkBroken, Served, Taken
 from acme_client.status import CertificateStatus, ClusterStatus
+from acme_client.storage.etcd.figures import EngineFigures
 
 from ..ipc.channel import Channel, ChannelClosed, sealed
 from ..ipc.codec import JsonObject, Malformed, encode
@@ -38,10 +39,12 @@ from ..ipc.messages import (
     Publish,
     Report,
     ReportCluster,
+    ReportEngine,
     Retract,
     Warned,
 )
 from ..ipc.packs import packed
+from ..system import mapped_code
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -67,6 +70,7 @@ class ChannelLink:
         self._commands: list[Command] = []
         self._awoken = False
         self._beaten = float("-inf")
+        self._rests = False
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._wake, False)
@@ -108,6 +112,11 @@ class ChannelLink:
         with contextlib.suppress(LinkBroken):  # the main thread ends by it
             self._send(ReportCluster(status))
 
+    def report_engine(self, figures: EngineFigures) -> None:
+        """Report what was counted of the cluster's engine; any thread may."""
+        with contextlib.suppress(LinkBroken):  # the main thread ends by it
+            self._send(ReportEngine(figures))
+
     def warned(self, at: float, level: str, process: str, text: str) -> None:
         """Tell the supervisor of a line in the log; any thread may."""
         self._send(Warned({"at": at, "level": level, "process": process, "text": text}))
@@ -130,11 +139,20 @@ class ChannelLink:
             left = _BEAT_EVERY if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 break
-            self._pump(min(left, _BEAT_EVERY))
+            still = not self._pump(min(left, _BEAT_EVERY))
             self._beat()
-        self._awoken = False
+            if still and left >= _BEAT_EVERY:
+                self._rest()
+        self._rests = self._awoken = False
         commands, self._commands = self._commands, []
         return commands
+
+    def _rest(self) -> None:
+        """Give back code, of which cryptography's alone is 5 MiB: for a whole beat nothing has run
+        here."""
+        if not self._rests:
+            self._rests = True
+            mapped_code.let_go()
 
     def wake(self) -> None:
         self._awoken = True
@@ -152,8 +170,8 @@ class ChannelLink:
             self._beaten = now
             self._send(Alive())
 
-    def _pump(self, timeout: float | None) -> None:
-        """Read what has come; wakes threads whose ticket is done."""
+    def _pump(self, timeout: float | None) -> bool:
+        """Read what has come; wakes threads whose ticket is done. Whether anything has come."""
         # Not `select`, which takes descriptors below 1024 only: where there are thousands of
         # certificates, the supervisor that we are forked from has more open than that.
         channel = self._channel.fileno()
@@ -174,6 +192,7 @@ class ChannelLink:
                     self._take(said)
         except ChannelClosed:
             raise LinkBroken from None
+        return bool(ready)
 
     def _take(self, said: JsonObject) -> None:
         try:

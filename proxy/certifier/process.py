@@ -19,7 +19,6 @@ from ..ipc.channel import Channel
 from ..system.privileges import confine_process, die_with_parent
 from ..system.process_title import set_title
 from .link import ChannelLink
-from .settings import settings
 
 if TYPE_CHECKING:
     from acme_client.challenges.api_process import ApiProcess
@@ -39,6 +38,8 @@ def run(config: Config, channel: Channel) -> int:
     from acme_client.challenges.dns_provider import Outside
     from acme_client.storage.directory import open_store
 
+    from .settings import settings
+
     wanted = settings(config)
     policies = sandbox.policies(config)
     apis = _api_process(config, wanted, channel, policies.get("dns-provider"))
@@ -49,8 +50,10 @@ def run(config: Config, channel: Channel) -> int:
     try:
         link = ChannelLink(channel)
         logs.tell_warnings("certifier", link.warned)
-        store = open_store(config.state)
-        node = None if shared is None else _node(shared, store, link, wanted)
+        store: Store = open_store(config.state)
+        node = None
+        if shared is not None:
+            store, node = _among_others(shared, store, link, wanted)
         agent.run(wanted, link, store, outside, node)
     except LinkBroken:
         return 1
@@ -67,11 +70,18 @@ def _cluster_settings(cluster: Cluster) -> ClusterSettings:
     return of_cluster(cluster)
 
 
-def _node(shared: ClusterSettings, store: Store, link: ChannelLink, wanted: Settings) -> Node:
+def _among_others(
+    shared: ClusterSettings, disk: Store, link: ChannelLink, wanted: Settings
+) -> tuple[Store, Node]:
+    """Return this machine's store and itself as one of several."""
     from acme_client.cluster.node import Node
+    from acme_client.cluster.spare import SpareStore
 
-    names = {one.name: one.names for one in wanted.wanted}
-    return Node(shared, store, link, names, link.report_cluster)
+    store = SpareStore(disk)
+    node = Node(
+        shared, store, link, wanted.wanted, link.report_cluster, tell_engine=link.report_engine
+    )
+    return store, node
 
 
 def _api_process(

@@ -30,33 +30,10 @@ from acme_client.x509 import keys
 from .. import sandbox
 from ..config import model
 from ..config.model import Acme, Config, OnDemand, Site
-from ..config.referenced_files import mark, referred
 from ..version import VERSION
 
 # Challenges that the CA looks at where the name leads to.
 VISITED = ("http-01", "tls-alpn-01")
-
-
-def has_any(config: Config) -> bool:
-    """Whether there may be certificates in the state directory that workers are to serve."""
-    return any(not one.certificates or one.on_demand for one in config.sites)
-
-
-def may_rest(config: Config) -> bool:
-    """Whether the certifier may end while no question waits for it: every site brings its own
-    certificates, and this machine is in no cluster."""
-    return config.cluster is None and not has_any(config)
-
-
-def needs(config: Config) -> object:
-    """All that `settings` is made from, except the content of files. As long as it is equal, no
-    other certifier is needed."""
-    sites = [
-        (one.names, one.internal, one.certificates, one.key_types, one.on_demand)
-        for one in config.sites
-    ]
-    files = {path: mark(path) for path in referred((config.acme, config.cluster))}
-    return config.state, config.acme, config.cluster, sites, files
 
 
 def settings(config: Config) -> Settings:

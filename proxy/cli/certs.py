@@ -15,10 +15,10 @@ from ..exit_status import FAILED, OK, USAGE
 from ..ipc import control_client
 from ..ipc.control_client import DoesNotAnswer, NotRunning
 from .asking import PATIENCE, ask, complain, status_of
-from .options import NAME, PATH, server_options
+from .options import NAME, PATH, Commands, server_options
 
 
-@click.group()
+@click.group(cls=Commands)
 def certs() -> None:
     """Certificate operations.
 

@@ -15,7 +15,7 @@ from ..config.load import ConfigurationFaults, Options, cluster_secret_file, loa
 from ..config.model import Cluster, Config
 from ..exit_status import FAILED, OK, USAGE
 from .asking import complain
-from .options import PATH, server_options
+from .options import PATH, Commands, server_options
 
 if TYPE_CHECKING:
     from acme_client.cluster.settings import ClusterSettings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SECRET_FILE = Path("/etc/treehouse-proxy/cluster.key")
 
 
-@click.group()
+@click.group(cls=Commands)
 def cluster() -> None:
     """Machines that share their certificates by etcd.
 
@@ -96,52 +96,40 @@ def check(config: Path | None, state: Path | None) -> None:
 
 
 @cluster.command()
-@click.option("--take-over", is_flag=True, help="Have this machine order from now on.")
 @server_options
-def join(take_over: bool, config: Path | None, state: Path | None) -> None:
-    """Say what this machine is in the cluster, or have it be the one that orders certificates.
+def join(config: Path | None, state: Path | None) -> None:
+    """Say what this machine is in the cluster, and which machines are there.
 
-    A machine joins by being started with cluster in its configuration. Take over when the machine
-    that ordered before is gone or has left.
+    A machine joins by being started with cluster in its configuration. What it has is given to the
+    others, and what they have is taken, where it was issued later.
 
     \b
-    sudo treehouse-proxy cluster join --take-over
+    sudo treehouse-proxy cluster join
     """
-    from acme_client.cluster.node import NOBODY, ORDERER
-
     _here, shared = _configured(config, state)
-    if take_over and not shared.order:
-        complain("cluster.order is false here: this machine is to order nothing", USAGE)
     with _store(shared) as (wanted, store):
-        orderer = store.owner(ORDERER)
-        if take_over and orderer != wanted.node:
-            store.give(ORDERER, wanted.node)
-            click.echo(f"{wanted.node} orders the certificates of {wanted.name} from now on")
-            if orderer not in (None, NOBODY):
-                click.echo(f"{orderer} takes them, as soon as it hears of it")
-            return
-        who = "nobody yet" if orderer in (None, NOBODY) else orderer
-        who = "this machine" if orderer == wanted.node else who
-        click.echo(f"{wanted.name}: this machine is {wanted.node}; who orders: {who}")
+        found = _present(store)
+        does = "orders certificates, as the others do" if wanted.order else "takes certificates"
+        runs = "is there" if wanted.node in found else "comes with the next start or reload"
+        click.echo(f"{wanted.name}: this machine is {wanted.node}, which {does}; it {runs}")
+        for name in sorted(found.keys() - {wanted.node}):
+            click.echo(f"{name} {'orders' if found[name] else 'takes'}")
 
 
 @cluster.command()
 @server_options
 def leave(config: Path | None, state: Path | None) -> None:
-    """Give back what this machine does for the others, before cluster is taken out here.
+    """Say what becomes of the others before cluster is taken out of the configuration here.
 
     \b
     sudo treehouse-proxy cluster leave
     """
-    from acme_client.cluster.node import NOBODY, ORDERER
-
     here, shared = _configured(config, state)
     with _store(shared) as (wanted, store):
-        if store.owner(ORDERER) == wanted.node:
-            store.give(ORDERER, NOBODY)
+        others = {name: orders for name, orders in _present(store).items() if name != wanted.node}
+        if others and not any(others.values()):
             click.echo(
-                f"nobody orders certificates for {wanted.name} now; on another machine: "
-                "treehouse-proxy cluster join --take-over"
+                f"nobody orders certificates for {wanted.name} then: the others have order: false"
             )
         click.echo(
             f"take cluster out of the configuration, and reload. {here.state} has all certificates "
@@ -175,8 +163,8 @@ def rekey(config: Path | None, state: Path | None) -> None:
 def format_(config: Path | None, state: Path | None) -> None:
     """Say which form the cluster's documents have, and raise it to this program's.
 
-    A program that knows an older form only serves what it has, takes nothing and gives nothing. So
-    raise it when all machines have the new program; while they have not, they keep the older form.
+    A program that knows an older form only takes what it can read, and orders nothing. So raise it
+    when all machines have the new program; while they have not, they keep the older form.
 
     \b
     sudo treehouse-proxy cluster format
@@ -199,6 +187,13 @@ def format_(config: Path | None, state: Path | None) -> None:
         if data != raised:
             store.store(FORMAT, {FORMAT_FILE: raised})
         click.echo(f"{wanted.name} has format {VERSION}, the newest that this program knows")
+
+
+def _present(store: EtcdStore) -> dict[str, bool]:
+    """Return the machines that are there, and whether each orders. Raises OSError."""
+    from acme_client.cluster.members import present
+
+    return {name: said.orders for name, said in present(store).items()}
 
 
 @contextlib.contextmanager

@@ -11,12 +11,12 @@ import click
 from ..exit_status import FAILED, OK, USAGE
 from ..log import displayable
 from .asking import complain, warn
-from .options import PATH
+from .options import PATH, Commands
 
 PROGRAMS = ("nginx", "caddy", "traefik", "apache")  # those that `config_import.readers` knows
 
 
-@click.group()
+@click.group(cls=Commands)
 def config() -> None:
     """Configurations of other programs.
 

@@ -78,7 +78,8 @@ class Certificate:
 class Outcome:
     """``began`` and ``ended``: of the trouble. ``notices``: alerts that would have gone out, with
     the moment; ``ways``: by which channels, none where nobody would have been told; ``due``: when
-    the next certificate becomes due; ``skew``: by how many seconds a clock was ahead."""
+    the next certificate becomes due; ``skew``: by how many seconds a clock was ahead; ``missing``:
+    how many certificates were not there yet, and were ordered before the trouble."""
 
     kind: str
     began: float
@@ -90,6 +91,7 @@ class Outcome:
     lifetimes: set[float] = field(default_factory=set)
     due: float | None = None
     skew: float = 0.0
+    missing: int = 0
 
     @property
     def lapsed(self) -> list[Certificate]:
@@ -101,10 +103,17 @@ class Outcome:
 
 
 def play(
-    config: Config, kind: Kind, days: float, *, after: float = 0.0, now: float | None = None
+    config: Config,
+    kind: Kind,
+    days: float,
+    *,
+    after: float = 0.0,
+    now: float | None = None,
+    passed: Callable[[int, int], None] = lambda _day, _days: None,
 ) -> Outcome:
     """Play a trouble that lasts ``days`` and begins ``after`` so many. A clock is wrong by
-    ``days``, for a week. Raises `CannotDrill`."""
+    ``days``, for a week. ``passed`` is told of each day that has been played, and of how many there
+    are. Raises `CannotDrill`."""
     now = time.time() if now is None else now
     wanted = settings(config).wanted
     if not wanted:
@@ -140,8 +149,9 @@ def play(
             lifetimes={facts.not_after - facts.not_before for facts in kept.values()},
             due=_due(store, kept, began),
             skew=days * DAY if kind == "clock" else 0.0,
+            missing=len(wanted) - len(kept),
         )
-        _watch(life, outcome, config, kept)
+        _watch(life, outcome, config, kept, passed)
     finally:
         logging.disable(logging.NOTSET)
     return outcome
@@ -230,13 +240,18 @@ def _cas(
 
 
 def _watch(
-    life: Life, outcome: Outcome, config: Config, kept: Mapping[str, CertificateInfo]
+    life: Life,
+    outcome: Outcome,
+    config: Config,
+    kept: Mapping[str, CertificateInfo],
+    passed: Callable[[int, int], None],
 ) -> None:
     """Let time pass, and look every hour."""
     ca, visitors = life.ca, life.visitors
     rules, remembered = config.alerts or Alerts(), Incidents()
     names = [site.names[0] for site in config.sites if not site.certificates]
-    end = outcome.ended + _AFTER
+    begun, end = ca.now, outcome.ended + _AFTER
+    days = round((end - begun) / DAY)
     every = _LOOK_EVERY if len(outcome.certificates) <= _MANY else _LOOK_SELDOM
     serials = {name: facts.serial for name, facts in kept.items()}
     at_incident = dict(serials)
@@ -262,6 +277,7 @@ def _watch(
         outcome.notices += [
             (now, notice) for notice in remembered.follow(view, rules.repeat, life.clock())
         ]
+        passed(int((now - begun) / DAY) if now < end else days, days)
 
 
 def _note(one: Certificate, served: Served | None, now: float, outcome: Outcome) -> None:

@@ -16,7 +16,8 @@ from .drill import Outcome, Route
 def lines(outcome: Outcome) -> Iterator[str]:
     """Tell the outcome to people."""
     yield f"played: {_told(outcome)}, from {_day(outcome, 0)} UTC on"
-    yield f"certificates: {len(outcome.certificates)}"
+    missing = f", {outcome.missing} of them ordered before" if outcome.missing else ""
+    yield f"certificates: {len(outcome.certificates)}{missing}"
     if outcome.due is not None and (after := _after(outcome.due - outcome.began)):
         until = spell(outcome.due - outcome.began)
         yield f"the next one becomes due {until} later: --after {after} plays that moment"

@@ -7,10 +7,10 @@ Without a command the first word is taken to be `run`.
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem
 
 from acme_client.text import printable, timestamp
 
-from ..accelerated import lane
+from ..accelerated import fault, lane
 from ..config.load import ConfigurationFaults, Options, load, state_directory
 from ..exit_status import FAILED, OK, USAGE
 from ..log import displayable
@@ -29,14 +29,16 @@ from .certs import certs
 from .cluster import cluster
 from .config_import import config
 from .next_steps import as_typed
-from .options import NAME, server_options, site_options
+from .options import NAME, Commands, Number, server_options, site_options
 from .running import COMMANDS
 from .words import explained
 
 _FORM = "pure Python" if lane is None else "accelerated lane"
+if fault:
+    _FORM += f": {printable(fault)}"
 
 
-class _RunByDefault(click.Group):
+class _RunByDefault(Commands):
     """``treehouse-proxy --domain example.org`` means ``treehouse-proxy run --domain …``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -69,7 +71,9 @@ class _RunByDefault(click.Group):
 
 @click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(
-    VERSION, prog_name="treehouse-proxy", message=f"%(prog)s, version %(version)s ({_FORM})"
+    VERSION,
+    prog_name="treehouse-proxy",
+    message=f"%(prog)s, version %(version)s ({_FORM.replace('%', '%%')})",
 )
 def program() -> None:
     """HTTPS in front of an app or a folder, with its privileges dropped for good.
@@ -84,17 +88,15 @@ def program() -> None:
 # What may be read is found out, and told, by whoever reads it.
 @program.command()
 @site_options
-def run(**given: Any) -> None:
+@click.pass_obj
+def run(serve: Callable[[Options], None], /, **given: Any) -> None:
     """Bind, drop privileges, serve in the foreground.
 
     \b
     treehouse-proxy run --domain example.org --root /srv/www
     treehouse-proxy run --config /etc/treehouse-proxy/config.yaml
     """
-    gc.disable()  # the supervisor enables it, when all is there that stays
-    from .. import boot  # the server's parts are loaded by the command that serves
-
-    sys.exit(boot.run(Options(**given)))
+    serve(Options(**given))  # whoever serves waits to be told (`boot`)
 
 
 @program.command()
@@ -304,12 +306,17 @@ def hash_password() -> None:
     """
     from ..sites.passwords import hashed
 
-    if sys.stdin.isatty():
-        password = click.prompt("password", hide_input=True, confirmation_prompt=True, err=True)
+    password = b""
+    if sys.stdin is None:  # closed
+        pass
+    elif sys.stdin.isatty():
+        typed = click.prompt("password", hide_input=True, confirmation_prompt=True, err=True)
+        password = str(typed).encode(errors="surrogateescape")
     else:
-        password = sys.stdin.readline().rstrip("\r\n")
+        # Bytes, as browsers send them; they need not be text of this machine's encoding.
+        password = sys.stdin.buffer.readline().rstrip(b"\r\n")
     if not password:
-        complain("there is no password", USAGE)
+        complain("there is no password on standard input (its first line is taken)", USAGE)
     click.echo(hashed(password))
 
 
@@ -318,11 +325,11 @@ def hash_password() -> None:
 @click.argument("url", required=False)
 @click.option(
     "--days",
-    type=click.FloatRange(-3650, 3650),
+    type=Number(-3650, 3650),
     metavar="N",
     help="How long; of a clock, by how much. Default 20, of a clock 2, of a revocation 0.",
 )
-@click.option("--after", type=click.FloatRange(0, 3650), default=0.0, metavar="N", help="Days.")
+@click.option("--after", type=Number(0, 3650), default=0.0, metavar="N", help="Days.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @site_options
 def drill(
@@ -354,7 +361,7 @@ def drill(
                 for line in drill_report.backend_lines(url, routes):
                     click.echo(printable(line) if line else "")
             sys.exit(FAILED if any(not one.others for one in routes) else OK)
-        outcome = drills.play(config, kind, length, after=after)  # type: ignore[arg-type] # one of them
+        outcome = drills.play(config, kind, length, after=after, passed=_passed())  # type: ignore[arg-type] # one of them
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
     except drills.CannotDrill as error:
@@ -365,6 +372,25 @@ def drill(
         for line in drill_report.lines(outcome):
             click.echo(displayable(line))
     sys.exit(FAILED if outcome.lapsed else OK)
+
+
+def _passed() -> Callable[[int, int], None]:
+    """Return what says, on a terminal, how far a drill is that takes longer than a person waits
+    for without a word."""
+    begun = time.monotonic()
+    shown = 0
+
+    def passed(day: int, days: int) -> None:
+        nonlocal shown
+        if not sys.stderr.isatty() or day == shown or time.monotonic() - begun < 2:
+            return
+        if day < days:
+            click.echo(f"\rplaying day {day} of {days}", err=True, nl=False)
+        elif shown:
+            click.echo("\r\x1b[K", err=True, nl=False)
+        shown = day
+
+    return passed
 
 
 def _drilled_for(kind: str, url: str | None, days: float | None, after: float) -> float:

@@ -1,7 +1,8 @@
-"""The options of the commands: those of a start, and how a running server is found."""
+"""What commands have in common: the options of a start, and how a running server is found."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,29 @@ class _Name(click.ParamType[str]):
         from acme_client.names import typed
 
         return typed(value)
+
+
+class Commands(click.Group):
+    """A group whose help has the whole first sentence of each command, on as many lines as it
+    takes."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        shown = [(name, one) for name, one in named if one is not None and not one.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=500)) for name, one in shown])
+
+
+class Number(click.FloatRange):
+    """A number within bounds. "nan" is within none, and would get through all comparisons."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
+        return number
 
 
 NAME = _Name()
@@ -62,8 +86,8 @@ def site_options(command: F) -> F:
 def server_options(command: F) -> F:
     """Add the options by which a command finds the running server."""
     for option in (
-        click.option("--config", type=click.Path(path_type=Path, readable=False), metavar="FILE"),
-        click.option("--state", type=click.Path(path_type=Path, readable=False), metavar="DIR"),
+        click.option("--config", type=PATH, metavar="FILE", help="The configuration it runs with."),
+        click.option("--state", type=PATH, metavar="DIR", help="Or its state directory."),
     ):
         command = option(command)
     return command

@@ -15,7 +15,7 @@ import click
 
 from ..exit_status import FAILED, USAGE
 from .asking import ask, complain, status_of, warn
-from .options import server_options
+from .options import Number, server_options
 
 if TYPE_CHECKING:
     from ..ipc.documents import Status as ServerStatus
@@ -178,9 +178,7 @@ def _status_of_cluster(document: ServerStatus, *, as_json: bool) -> None:
 @click.command()
 @server_options
 @click.option("--once", is_flag=True, help="One page, for scripts.")
-@click.option(
-    "--interval", type=click.FloatRange(0.1, 60), default=1.0, metavar="SECONDS", help="Default 1."
-)
+@click.option("--interval", type=Number(0.1, 60), default=1.0, metavar="SECONDS", help="Default 1.")
 def top(config: Path | None, state: Path | None, once: bool, interval: float) -> None:
     """Show requests, errors, latency and bytes by site and backend, as they happen.
 

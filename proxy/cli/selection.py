@@ -68,6 +68,8 @@ class Selection:
 
 def needs_attention(one: CertificateStatus) -> bool:
     """Whether clients do not get the certificate, or soon will not, or its last attempt failed."""
+    if one.get("contested"):  # a server of an earlier version says nothing of it
+        return True
     if not one["served"] or one["last_error"] or one["state"] not in ("fresh", "due", "issuing"):
         return True
     valid = validity(one)

@@ -42,17 +42,23 @@ def show(document: Status, selection: Selection = _ALL) -> None:
         click.echo("\nnothing needs attention")
 
 
+# Seconds by which clocks may differ: half of what keeps a machine from ordering.
+_APART = 30
+
+
 def show_cluster(status: ClusterStatus) -> None:
     """Print who is in the cluster, what each does, and what is not taken."""
     click.echo(_cluster(status))
-    header = ("machine", "program", "since", "does", "behind")
+    header = ("machine", "program", "since", "does", "behind", "clock", "wants otherwise")
     rows = [
         (
             printable(one["node"]) + (" (this one)" if one["node"] == status["node"] else ""),
             printable(one["version"]),
             printable(one["since"] or ""),
-            "orders" if one["orders"] else "takes, may order" if one["candidate"] else "takes",
+            "orders" if one["orders"] else "takes",
             Cell(str(one["behind"]), YELLOW if one["behind"] else GREEN),
+            Cell(f"{one['clock']:+d} s", YELLOW if abs(one["clock"]) > _APART else GREEN),
+            Cell(str(one["differs"]), YELLOW if one["differs"] else GREEN),
         )
         for one in status["members"]
     ]
@@ -67,16 +73,18 @@ def _cluster(status: ClusterStatus | None) -> str:
         return ""
     does = "orders certificates"
     if not status["orders"]:
-        does = "takes certificates, and " + (
-            f"{printable(status['orderer'])} orders them"
-            if status["orderer"] and status["orderer"] != status["node"]
-            else "nobody orders them"
-        )
+        who = ", ".join(map(printable, status["ordering"])) or "nobody"
+        do = "order" if len(status["ordering"]) > 1 else "orders"
+        does = f"takes certificates, and {who} {do} them"
     lines = [f"cluster {status['name']}: this machine, {printable(status['node'])}, {does}"]
     if status["fault"]:
         lines.append(f"what is on the disk is served: {printable(status['fault'])}")
+        if status["alone"]:
+            lines.append("what has little of its life left is ordered without the others")
     elif len(status["members"]) > 1:
         lines[0] += f"; {len(status['members'])} machines are there"
+    if status["revision_behind"]:
+        lines.append(f"etcd's last {status['revision_behind']} changes have not been heard of")
     if status["refused"]:
         lines.append(f"not taken from the cluster: {', '.join(sorted(status['refused']))}")
     return "\n".join(lines)

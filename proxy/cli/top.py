@@ -249,7 +249,7 @@ def watch(ask: Ask, interval: float, *, once: bool, out: TextIO) -> None:
     colours = out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     style = Style(colours)
     before = ask()
-    if once or not (out.isatty() and sys.stdin.isatty()):
+    if once or not (out.isatty() and sys.stdin is not None and sys.stdin.isatty()):
         time.sleep(interval)  # the page tells of this time; there is nothing to be awaited
         width = shutil.get_terminal_size((100, 24)).columns
         out.writelines(line + "\n" for line in frame(before, ask(), width, 0, style))

@@ -44,6 +44,9 @@ STORES = (
 )
 
 
+_NAMED = "treehouse-internal-ca-"
+
+
 def trust(state: Path, *, remove: bool) -> Iterator[str]:
     """Put the root of the state directory into the stores, or take it out; yield what was done,
     a line for each store. Raises `CannotTrust`."""
@@ -53,17 +56,32 @@ def trust(state: Path, *, remove: bool) -> Iterator[str]:
     except FileNotFoundError:
         raise CannotTrust(
             f"{root} is not there: the built-in CA makes it when it first issues a certificate; "
-            "--state DIR or --config FILE names another server"
+            f"--state DIR or --config FILE names another server{_left() if remove else ''}"
         ) from None
     except PermissionError:
         raise CannotTrust(f"{root} may not be read by this user; ask as root (sudo)") from None
     except (OSError, ValueError) as error:
         raise CannotTrust(f"{root} cannot be read: {error}") from None
-    name = f"treehouse-internal-ca-{certificate.fingerprint(hashes.SHA256()).hex()[:16]}"
+    name = f"{_NAMED}{certificate.fingerprint(hashes.SHA256()).hex()[:16]}"
     store = _store(root)
     target = store.folder / f"{name}{store.ending}"
     yield _system(store, root, target, remove=remove)
     yield from _browsers(target, name, remove=remove)
+
+
+def _left() -> str:
+    """Say which roots of ours the system trusts, for whoever has deleted the state first."""
+    several = [
+        (one, found)
+        for one in STORES
+        if one.folder.is_dir()
+        for found in sorted(one.folder.glob(f"{_NAMED}*"))
+    ]
+    if not several:
+        return "; the system trusts no root of ours"
+    paths = ", ".join(str(found) for _store, found in several)
+    command = " ".join(_reading(several[0][0], remove=True))
+    return f"; the system still trusts {paths}: delete what is not wanted, then {command}"
 
 
 def _store(root: Path) -> Store:
@@ -75,7 +93,13 @@ def _store(root: Path) -> Store:
     return found[0]
 
 
+def _reading(store: Store, *, remove: bool) -> list[str]:
+    """Return the command that reads a store anew. Debian's leaves links to what is gone."""
+    return [*store.command, "--fresh"] if remove and store is STORES[0] else [*store.command]
+
+
 def _system(store: Store, root: Path, target: Path, *, remove: bool) -> str:
+    there = target.exists()
     try:
         if remove:
             target.unlink(missing_ok=True)
@@ -85,14 +109,16 @@ def _system(store: Store, root: Path, target: Path, *, remove: bool) -> str:
     except PermissionError:
         raise CannotTrust(
             f"{store.folder} may be written by root alone: sudo treehouse-proxy trust"
+            f"{' --remove' if remove else ''}"
         ) from None
-    command = [*store.command, "--fresh"] if remove and store is STORES[0] else [*store.command]
+    command = _reading(store, remove=remove)
     done = subprocess.run(  # noqa: S603 - a command of the table above
         command, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise CannotTrust(f"{' '.join(command)} failed: {done.stderr.strip()}")
-    return f"system: {'removed' if remove else 'trusted'} ({target})"
+    removed = "removed" if there else "was not trusted"
+    return f"system: {removed if remove else 'trusted'} ({target})"
 
 
 def _browsers(root: Path, name: str, *, remove: bool) -> Iterator[str]:
@@ -115,8 +141,8 @@ def _browsers(root: Path, name: str, *, remove: bool) -> Iterator[str]:
             user=user.pw_uid if os.geteuid() == 0 else None, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         said = "removed" if remove else "trusted"
-        if done.returncode and not remove:
-            said = f"not trusted: {done.stderr.strip()}"
+        if done.returncode:
+            said = "was not trusted" if remove else f"not trusted: {done.stderr.strip()}"
         yield f"browsers: {said} ({database})"
 
 

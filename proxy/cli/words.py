@@ -110,7 +110,7 @@ def _bad_value(error: click.BadParameter) -> str | None:
         where = "" if argument else f"{name}: "
         return f"{where}{value} is none of these: {', '.join(kind.choices)}."
     if isinstance(kind, click.IntRange | click.FloatRange):
-        value = error.message.partition(" is not in the range ")[0]
+        value = error.message.partition(" is not in the range ")[0].removesuffix(".0")
         return f"{name}: {value} is not from {_bound(kind.min)} to {_bound(kind.max)}."
     return None
 

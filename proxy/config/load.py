@@ -13,15 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import open_files
-from .checks import consistency, descriptors, own_filters
+from .checks import consistency, descriptors, own_filters, surprises
 from .checks import files as places
 from .checks.accounts import NOBODY, find_group, find_user
 from .checks.reader import Reader
 from .model import Config
+from .options import Options
 from .resolve import Surroundings, resolve
 from .schema.parse import Parsed, validate
 from .sources import flags
-from .sources.flags import Draft, Options
+from .sources.flags import Draft
 from .sources.sites_dir import left_out
 from .syntax.faults import ConfigurationFaults, Fault, Origin, Wrong
 
@@ -55,6 +56,7 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
             continue
         notices = [*draft.notices, *slips.values(), *parsed.notices]
         notices += _without_sites(parsed)
+        notices += surprises.check(parsed)
         identity, reader = _identity(parsed, now_uid, faults, notices)
         state = _state(parsed, now_uid, draft.base, faults)
         if state is not None:

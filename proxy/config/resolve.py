@@ -255,8 +255,12 @@ def _files_action(root: Path, rules: FileRules) -> model.FilesAction:
 
 
 def _about_backends(rules: Rules, name: str) -> dict[str, Any]:
-    if rules.health and not rules.health.host and rules.preserve_host and name[0] != "*":
-        rules = replace(rules, health=replace(rules.health, host=name))
+    given = rules.request_headers.host
+    usual = None
+    if rules.preserve_host and name[0] != "*":
+        usual = f"[{name}]" if ":" in name else name
+    if rules.health and not rules.health.host and (given or usual):
+        rules = replace(rules, health=replace(rules.health, host=given or usual))
     return {key: getattr(rules, key) for key in _BACKEND_RULES}
 
 

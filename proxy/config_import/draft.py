@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config.syntax.faults import Path
+from ..config.syntax import field_rules
+from ..config.syntax.faults import Path, Wrong
 
 # Keys that keep people out. Where one of them goes, what it guarded must not be left open.
 GUARDS = frozenset({"allow", "deny", "basic_auth", "forward_auth", "tls"})
@@ -124,6 +125,15 @@ class Level:
         one = Left(place, text, why, guard)
         if one not in self.left:
             self.left.append(one)
+
+    def fix_host(self, place: Place, source: str, text: str) -> None:
+        """Take over what backends are told as Host whatever clients said, where it is one name."""
+        try:
+            host = field_rules.host(text)
+        except Wrong:
+            self.leave(place, source, "Host is the client's, the backend's own, or one fixed name")
+        else:
+            self.put_in(("request_headers", "host"), host, place)
 
     def note(self, place: Place, text: str) -> None:
         if (place, text) not in self.notes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .draft import Draft, Reader
+from .draft import CannotRead, Draft, Reader
 
 
 def reader(name: str) -> Reader:
@@ -29,4 +29,8 @@ def reader(name: str) -> Reader:
 
 def read(name: str, path: str) -> Draft:
     """Read a program's configuration. Raises `draft.CannotRead`."""
-    return reader(name)(path)
+    chosen = reader(name)
+    try:
+        return chosen(path)
+    except RecursionError:
+        raise CannotRead(f"{path}: its blocks are nested too deep") from None

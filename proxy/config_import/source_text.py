@@ -8,9 +8,10 @@ _LARGEST = 4 << 20
 
 
 def read_text(
-    path: str, *, encoding: str = "utf-8", errors: str = "strict", largest: int = _LARGEST
+    path: str, *, encoding: str = "utf-8-sig", errors: str = "strict", largest: int = _LARGEST
 ) -> str:
-    """Read a whole file of at most ``largest`` bytes. Raises `CannotRead`."""
+    """Read a whole file of at most ``largest`` bytes; an editor's byte order mark is no part of it.
+    Raises `CannotRead`."""
     try:
         with open(path, "rb") as file:
             data = file.read(largest + 1)

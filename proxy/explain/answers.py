@@ -26,7 +26,7 @@ from ..handlers.fastcgi.scripts import AddSlash, Nothing, Run, SendFile
 from ..handlers.files.document_root import Unreadable
 from ..handlers.files.handler import FileHandler, below_root
 from ..handlers.redirect import Redirect
-from ..handlers.upstream.request_head import Forwarder, authority
+from ..handlers.upstream.request_head import Forwarder, host_for
 from ..protocol.message import Request, Response
 from ..protocol.trace_context import parent_of
 from ..sites.handlers import told_of_users
@@ -146,8 +146,8 @@ def _backend(config: Config, route: Route, action: ProxyAction, request: Request
     else:
         yield Row("backend", f"one of {', '.join(urls)} by {action.balance}", place)
     backend = action.backends[0]
-    scripts = isinstance(action, FastCgiAction)
-    host = None if action.preserve_host or scripts else authority(backend).encode("ascii")
+    given = host_for(action, backend)
+    host = None if given is None else given.encode("ascii")
     forwarder = Forwarder(
         config.trusted_proxies,
         action.via,

@@ -103,7 +103,7 @@ def _taken(one: CertificateStatus) -> str:
     """Tell what a state means where another machine orders."""
     if one["state"] == "fresh":
         return _STATES["fresh"]
-    return "there is none yet" if not one["not_after"] else "due for renewal by who orders it"
+    return "there is none yet" if not one["not_after"] else "due for renewal by those who order"
 
 
 def _in_cluster(one: CertificateStatus, cluster: ClusterStatus) -> str | None:
@@ -111,12 +111,16 @@ def _in_cluster(one: CertificateStatus, cluster: ClusterStatus) -> str | None:
         return None
     if one["name"] in cluster["refused"]:
         return f"what {cluster['name']} has is not taken: {cluster['refused'][one['name']]}"
+    contested = one.get("contested")  # a server of an earlier version says nothing of it
+    if contested:
+        return contested
+    ordering = ", ".join(cluster["ordering"])
     if cluster["orders"]:
-        return f"this machine, {cluster['node']}, orders it for {cluster['name']}"
-    who = cluster["orderer"] if cluster["orderer"] != cluster["node"] else None
-    return f"{who or 'nobody'} orders it, {cluster['node']} takes it" + (
-        f"; etcd: {cluster['fault']}" if cluster["fault"] else ""
-    )
+        does = f"ordered by one of {ordering}" if len(cluster["ordering"]) > 1 else "ordered here"
+        told = f"{does}, for all of {cluster['name']}"
+    else:
+        told = f"{ordering or 'nobody'} may order it, {cluster['node']} takes it"
+    return f"{told}; {cluster['fault']}" if cluster["fault"] else told
 
 
 def _served(one: CertificateStatus, now: float) -> str:

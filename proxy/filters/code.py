@@ -16,7 +16,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import inspect
@@ -221,7 +220,11 @@ def _imported(source: Source) -> Iterator[str]:
                     yield from (f"{base}.{one.name}" for one in names if one.name != "*")
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+# Finder and loader as the import system asks for them. Those of `importlib.abc`, from which they
+# could be derived, bring along all that reads packages' data.
+
+
+class _Finder:
     def __init__(self, sources: dict[str, Source]) -> None:
         self._sources = sources
 
@@ -232,15 +235,21 @@ class _Finder(importlib.abc.MetaPathFinder):
         if source is None:
             return None
         spec = importlib.machinery.ModuleSpec(
-            fullname, _Loader(source), origin=source.path, is_package=source.package
+            fullname,
+            _Loader(source),  # type: ignore[arg-type] # it has what a loader is asked for since PEP 451
+            origin=source.path,
+            is_package=source.package,
         )
         spec.has_location = True
         return spec
 
 
-class _Loader(importlib.abc.InspectLoader):
+class _Loader:
     def __init__(self, source: Source) -> None:
         self._source = source
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        """Have the import system make the module as usual."""
 
     def get_source(self, fullname: str) -> str:
         return self._source.text.decode("utf-8", "replace")

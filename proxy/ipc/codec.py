@@ -20,6 +20,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar, Union
 
+from acme_client.late_dataclass import make_now
+
 JsonObject = dict[str, object]
 AS_IT_IS = "not looked into"
 
@@ -54,8 +56,12 @@ def _fields(value: Any) -> JsonObject:
     kind = type(value)
     names = _NAMES.get(kind)
     if names is None:
-        names = _NAMES[kind] = tuple(field.name for field in dataclasses.fields(value))
+        names = _NAMES[kind] = _names(kind)
     return {name: _plain(getattr(value, name)) for name in names}
+
+
+def _names(kind: type[_Message]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 # The names of each dataclass's fields. It grows to the number of messages and of their parts.
@@ -96,6 +102,17 @@ class Vocabulary(Generic[T_co]):
     def kinds(self) -> tuple[type[Any], ...]:
         return tuple(self._kinds.values())
 
+    def prepare(self, *messages: type[_Message]) -> None:
+        """Make now what the first message of each of these classes would have made."""
+        for message in messages:
+            self._prepared(kind_of(message), message)
+            _NAMES[message] = _names(message)
+            make_now(message)
+
+    def _prepared(self, kind: str, message: type[_Message]) -> _Read:
+        read = self._readers[kind] = _dataclass(message, strict=self._strict)
+        return read
+
     def decode(self, value: Mapping[str, object], descriptors: int = 0) -> T_co:
         """The message in a JSON object that came with so many descriptors.
 
@@ -109,7 +126,7 @@ class Vocabulary(Generic[T_co]):
             raise Malformed(f"unknown message {kind!r:.100}")
         read = self._readers.get(kind)
         if read is None:
-            read = self._readers[kind] = _dataclass(message, strict=self._strict)
+            read = self._prepared(kind, message)
         try:
             made = read(fields)
         except Malformed as why:

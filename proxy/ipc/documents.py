@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from acme_client.status import CertificateStatus, ClusterStatus
+from acme_client.storage.etcd.figures import EngineFigures
 
 Health = Literal["yes", "no", "untried"]
 WorkerState = Literal["starting", "serving", "draining"]
@@ -130,7 +131,8 @@ class Overview(TypedDict):
     outcome, number; ``connections``: open ones by listener; ``certifier_heard``: Unix seconds;
     ``spans`` of traces by outcome, empty where there are no traces; ``crashes``: of processes, by
     their role; ``attention``: things to look at, by level; ``undelivered``: alerts that wait, by
-    channel; ``warnings``: lines of the log by level."""
+    channel; ``warnings``: lines of the log by level; ``engine``: what was counted of a
+    cluster's."""
 
     status: Status
     figures: Figures
@@ -145,6 +147,7 @@ class Overview(TypedDict):
     attention: dict[str, int]
     undelivered: dict[str, int]
     warnings: dict[str, int]
+    engine: EngineFigures
 
 
 class Rates(TypedDict):

@@ -90,6 +90,14 @@ class HandedDoor:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedHistory:
+    """What the admin page's charts have (`metrics.handed_history`), in the descriptor."""
+
+    KIND: ClassVar = "history"
+    DESCRIPTORS: ClassVar = 1
+
+
+@dataclass(frozen=True, slots=True)
 class HandedFacts:
     """The last message of a handoff. ``started_as``: the uid of the first supervisor; ``sandbox``:
     what the supervisor is confined to, in words."""
@@ -115,6 +123,7 @@ ToSuccessor = (
     | HandedForegroundParent
     | HandedLock
     | HandedDoor
+    | HandedHistory
     | HandedFacts
 )
 FromSuccessor = Ready | Successor

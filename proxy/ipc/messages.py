@@ -19,6 +19,7 @@ from typing import Annotated, ClassVar, Literal
 
 from acme_client.late_dataclass import dataclass
 from acme_client.status import CertificateStatus, ClusterStatus
+from acme_client.storage.etcd.figures import EngineFigures
 
 from .codec import AS_IT_IS, Vocabulary
 from .documents import Overview, WorkerStats
@@ -396,6 +397,13 @@ class ReportCluster:
     status: ClusterStatus
 
 
+@dataclass(frozen=True, slots=True)
+class ReportEngine:
+    """What this certifier has counted of the cluster's engine so far."""
+
+    figures: EngineFigures
+
+
 FromCertifier = (
     Alive
     | Loaded
@@ -406,6 +414,7 @@ FromCertifier = (
     | Retract
     | Report
     | ReportCluster
+    | ReportEngine
     | Warned
     | Truncated
 )

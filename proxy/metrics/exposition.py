@@ -7,7 +7,7 @@ them, so that a counter never goes back while the program runs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Timestamp
 
 from acme_client.status import StateName
+from acme_client.storage.etcd.figures import ENGINE_BUCKETS
 
 from ..ipc.documents import Overview
 from .counters import BUCKETS, labels
@@ -179,10 +180,34 @@ class _Overview(Collector):
             ("orders", "1 where this machine orders certificates.", status["orders"]),
             ("certificates_behind", "Not taken yet.", status["behind"]),
             ("certificates_refused", "Not taken, because unusable.", len(status["refused"])),
+            ("revision_behind", "Of etcd's, not heard of yet.", status["revision_behind"]),
+            ("alone", "1 while this machine orders without the others.", status["alone"]),
         ):
             family = GaugeMetricFamily(f"treehouse_cluster_{name}", said)
             family.add_metric([], float(figure))
             yield family
+        yield from self._engine()
+
+    def _engine(self) -> Iterator[Metric]:
+        engine = self._overview["engine"]
+        calls = HistogramMetricFamily(
+            "treehouse_cluster_engine_seconds", "Until etcd has answered, or is known not to."
+        )
+        calls.add_metric([], _buckets(ENGINE_BUCKETS, engine["seconds"]), engine["seconds_sum"])
+        yield calls
+        for name, said, count in (
+            ("fenced_writes", "Refused: their lock had been lost meanwhile.", engine["fenced"]),
+            ("conflicts", "Steps for which another machine was faster.", engine["conflicts"]),
+        ):
+            counter = CounterMetricFamily(f"treehouse_cluster_{name}", said)
+            counter.add_metric([], count)
+            yield counter
+        yield _counter(
+            "treehouse_cluster_reloads",
+            "Changes had escaped, and what is there was compared.",
+            engine["reloads"],
+            "why",
+        )
 
     def _certificates(self) -> Iterator[Metric]:
         """Of certificates that share a label, the one that ends first, the one that is renewed
@@ -267,7 +292,6 @@ def _histogram(
     exemplars: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> Metric:
     family = HistogramMetricFamily(name, said, labels=[label])
-    bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
     examples: dict[tuple[str, int], Exemplar] = {}
     for key, (trace_id, duration, at) in exemplars.items():
         one, bucket = labels(key)
@@ -276,11 +300,17 @@ def _histogram(
         )
     for one, counts in seconds.items():
         buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
-        for place, (bound, count) in enumerate(zip(bounds, accumulate(counts), strict=True)):
+        for place, (bound, count) in enumerate(_buckets(BUCKETS, counts)):
             example = examples.get((one, place))
             buckets.append((bound, count) if example is None else (bound, count, example))
         family.add_metric([one], buckets, sums[one])
     return family
+
+
+def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Each bound, and how many took at most that; of ``counts`` the last took longer than all."""
+    texts = [*(str(bound) for bound in bounds), "+Inf"]
+    return [*zip(texts, map(float, accumulate(counts)), strict=True)]
 
 
 def _prefers_openmetrics(accept: str) -> bool:

@@ -17,7 +17,7 @@ import functools
 import heapq
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from ..ipc.documents import Figures, HistoryDocument, ProcessFigures, Rates
@@ -74,9 +74,19 @@ class Series:
 
     def rows(self, slot: int, most: int = SLOTS) -> list[list[float]]:
         """Return the rows up to ``slot``, oldest first."""
-        first = max(self.since, slot - min(most, SLOTS) + 1)
-        starts = (one % SLOTS * self._width for one in range(first, slot + 1))
+        starts = self._starts(slot, most)
         return [[round(value, 5) for value in self._ring[at : at + self._width]] for at in starts]
+
+    def values(self, slot: int) -> array[float]:
+        """Return the same rows one after the other, as they are kept."""
+        found = array("f")
+        for at in self._starts(slot, SLOTS):
+            found += self._ring[at : at + self._width]
+        return found
+
+    def _starts(self, slot: int, most: int) -> Iterator[int]:
+        first = max(self.since, slot - min(most, SLOTS) + 1)
+        return (one % SLOTS * self._width for one in range(first, slot + 1))
 
 
 class Group:
@@ -84,7 +94,7 @@ class Group:
 
     def __init__(self, columns: tuple[str, ...], most: int = MOST_SERIES) -> None:
         self.columns = columns
-        self._most = most
+        self.most = most
         self.series: dict[str, Series] = {}
 
     def add(self, slot: int, rows: Mapping[str, tuple[float, list[float]]]) -> set[str]:
@@ -101,7 +111,7 @@ class Group:
         newcomers = [name for name in rows if name not in self.series]
         for name in sorted(newcomers, key=lambda one: -rows[one][0]):
             weight, row = rows[name]
-            if len(self.series) >= self._most:
+            if len(self.series) >= self.most:
                 least = min(self.series, key=lambda one: self.series[one].weight)
                 if self.series[least].weight >= weight:
                     left.add(name)
@@ -113,8 +123,23 @@ class Group:
         return left
 
 
+def _groups() -> dict[str, Group]:
+    return {
+        "all": Group(SITE, 1),
+        "site": Group(SITE, MOST_SERIES),
+        "backend": Group(BACKEND, MOST_SERIES),
+        "others": Group(SITE, 1),
+        "process": Group(PROCESS, MOST_SERIES),
+        "connections": Group(CONNECTIONS, MOST_SERIES),
+        "handshakes": Group(("number",), 12),
+        "limit": Group(("number",), MOST_SERIES),
+    }
+
+
 class History:
-    """``now`` is Unix seconds. Nothing is noted before the second call of `observe`."""
+    """``now`` is Unix seconds. Nothing is noted before the second call of `observe`. One that a
+    predecessor has handed over (`handed_history`) goes on behind slots that are empty, for the time
+    between the two programs."""
 
     def __init__(self) -> None:
         self.slot = -1  # the last one that was noted
@@ -122,16 +147,7 @@ class History:
         self._last: Figures | None = None
         self._whole = _Counted()
         self._cpu: dict[str, float] = {}
-        self.groups: dict[str, Group] = {
-            "all": Group(SITE, 1),
-            "site": Group(SITE, MOST_SERIES),
-            "backend": Group(BACKEND, MOST_SERIES),
-            "others": Group(SITE, 1),
-            "process": Group(PROCESS, MOST_SERIES),
-            "connections": Group(CONNECTIONS, MOST_SERIES),
-            "handshakes": Group(("number",), 12),
-            "limit": Group(("number",), MOST_SERIES),
-        }
+        self.groups = _groups()
 
     def observe(
         self,
@@ -146,6 +162,7 @@ class History:
         added, self._whole = whole.minus(self._whole), whole
         cpu, memory = self._processes(processes)
         if last is None or now <= self.at:  # the first call; a clock that was set back
+            self._pass(now - self.at)
             self.at = now
             return
         seconds, self.at = now - self.at, now
@@ -168,6 +185,20 @@ class History:
         groups["process"].add(
             slot, {name: (1.0, [cpu[name] / seconds, memory[name]]) for name in memory}
         )
+
+    def _pass(self, seconds: float) -> None:
+        """Leave the slots empty in which nothing was counted, behind those that there are."""
+        missed = round(seconds / SLOT)
+        if self.slot < 0 or missed <= 0:
+            return
+        if missed >= SLOTS:
+            self.slot, self.groups = -1, _groups()
+            return
+        for _ in range(missed):
+            self.slot += 1
+            for group in self.groups.values():
+                for one in group.series.values():
+                    one.blank(self.slot)
 
     def _sites(self, last: Figures, now: Figures) -> dict[str, _Counted]:
         """Count what those sites did that have a series, or are busy enough for one. With ten

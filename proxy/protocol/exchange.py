@@ -18,6 +18,9 @@ from acme_client.late_dataclass import dataclass
 from ..accelerated import Lane, lane
 from .message import Connection, Fields, HostMatch, Request, Response
 
+# Bytes of a refused head's target and Host that are logged.
+LOGGED = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class PartialHead:

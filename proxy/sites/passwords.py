@@ -25,7 +25,7 @@ _DUMMY = (
 _crypt_lock = threading.Lock()  # crypt(3) has one buffer for its answer
 
 
-def hashed(password: str) -> str:
+def hashed(password: str | bytes) -> str:
     """A new argon2id line for a password."""
     return _HASHER.hash(password)
 

@@ -2,7 +2,7 @@
 
     supervisor     its loop: signals arrive, children are heard, followed up, killed when they hang
     wiring         how the parts below are put together
-    startup        what boot hands over
+    startup        what `serve` hands over
     lifecycle      whether it serves, upgrades, has retired or stops
     operations     what people order: a reload, an upgrade, the end; one at a time
     answers        what commands are answered with

@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from pathlib import Path
 
@@ -100,19 +100,24 @@ class Alerting:
             with contextlib.suppress(OSError):
                 os.unlink(config.state / FILE)
             return
-        self._note(rules, [site.names[0] for site in config.sites], now)
+        alone = config.cluster is None
+        tells = incidents.everybody if alone else incidents.teller(self._registry.cluster)
+        self._note(rules, [site.names[0] for site in config.sites], tells, now)
         spent = time.monotonic() - now
         self._look_at = now + max(_LOOK_EVERY, spent / _LOOK_PART)
         for way in rules.ways:
             self._send(way, config, generation, now)
         self._keep()
 
-    def _note(self, rules: Alerts, wanted: Sequence[str], now: float) -> None:
+    def _note(
+        self, rules: Alerts, wanted: Sequence[str], tells: Callable[[str], bool], now: float
+    ) -> None:
         assert self._incidents is not None  # noqa: S101 - for mypy; `look` has seen to it
         unix = time.time()
         view = incidents.look(
-            self._registry.statuses(), wanted, self._overview.certifier_silent(), rules, unix
-        )
+            self._registry.statuses(), wanted, self._overview.certifier_silent(), rules, unix,
+            tells,
+        )  # fmt: skip
         news = self._incidents.follow(view, rules.repeat, unix)
         for notice in news:
             log.log(

@@ -16,11 +16,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from acme_client.storage.atomic import Disk
 
 from ..config.model import Config
-from ..config.sources import containers, known_containers
+from ..config.sources import known_containers
 from ..config.sources.known_containers import FILE, Container
 from ..containers.door import Door
 from ..containers.startup import WatcherInit
@@ -31,6 +32,10 @@ from .lifecycle import Lifecycle
 from .process_table import Child, Processes, describe_exit
 from .roles import DOCKER, AnyRole
 from .timers import Timers
+
+if TYPE_CHECKING:
+    from ..config.sources.containers import Entry
+    from ..config.syntax.faults import Fault
 
 log = logging.getLogger("treehouse.docker")
 
@@ -158,7 +163,7 @@ class ContainerFeed:
         docker = config.providers.docker
         if docker is None:
             return []
-        left_out = [str(one) for one in containers.entries(self._known)[1]]
+        left_out = [str(one) for one in _entries(self._known)[1]]
         left_out += [one for one in config.notices if one.startswith("container")]
         return [
             {
@@ -172,8 +177,14 @@ class ContainerFeed:
         ]
 
 
+def _entries(known: Sequence[Container]) -> tuple[list[Entry], list[Fault]]:
+    from ..config.sources import containers  # it reads YAML; without Docker nobody needs that here
+
+    return containers.entries(known)
+
+
 def _sites(known: Sequence[Container]) -> object:
-    found, told = containers.entries(known)
+    found, told = _entries(known)
     return [(one.site, one.origin) for one in found], [str(one) for one in told]
 
 

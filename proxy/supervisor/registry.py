@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from acme_client.certificates.repository import CertificateRepository
+from acme_client.certificates.folder_names import kept_names
 from acme_client.status import CertificateStatus, ClusterStatus
 from acme_client.storage.directory import open_store
 
@@ -37,6 +37,7 @@ from ..ipc.messages import (
     ToWorker,
 )
 from ..ipc.packs import MOST, Bundle, NotInPack, Pack, repacked
+from ..metrics.engine import EngineCounts
 from ..metrics.renewals import Renewals
 from ..name_table import wildcard_of
 from ..system.certificate_files import LoadedCertificate
@@ -68,6 +69,7 @@ class Registry:
         self._complete = False  # whether it has reported all
         self.renewals = Renewals()
         self.cluster: ClusterStatus | None = None  # as the certifier has reported it last
+        self.engine = EngineCounts()
 
     def certificates(self) -> tuple[Announced, ...]:
         return tuple(self._certificates.values())
@@ -96,7 +98,7 @@ class Registry:
         if not self._complete:
             return []
         try:
-            kept = CertificateRepository(open_store(state)).names()
+            kept = kept_names(open_store(state))
         except OSError:
             return []
         return [name for name in kept if name not in self._statuses]
@@ -182,6 +184,7 @@ class Registry:
         """Drop the challenges of a certifier that has ended. ``rests``: it had nothing to do, and
         what it has reported still holds."""
         self._reported.clear()
+        self.engine.certifier_ended()
         self._complete = self._complete and rests
         for key in list(self._challenges):
             self._drop_challenge(key)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..certifier import settings as certifier
+from ..certifier import needs as certifier
 from ..config.model import Config, Tracing
 from ..ipc.messages import (
     AddGeneration,

@@ -1,6 +1,8 @@
-"""What boot hands to the supervisor: everything that took privileges, or that was left to it."""
+"""What `serve` hands to the supervisor: everything that took privileges, or that was left to it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from acme_client.late_dataclass import dataclass
 
@@ -27,7 +29,7 @@ class Startup:
     source: ConfigSource
     listeners: tuple[Listener, ...]
     access_log: AccessLogFile
-    certificates: list[LoadedCertificate]
+    certificates: Sequence[LoadedCertificate]
     own: OwnCertificates
     lock: StateLock
     notifier: Notifier

@@ -24,7 +24,7 @@ from typing import assert_never
 from acme_client.late_dataclass import dataclass
 
 from .. import log as logs
-from ..certifier import settings as certifier
+from ..certifier import needs as certifier
 from ..ipc.codec import JsonObject
 from ..ipc.messages import (
     FROM_CERTIFIER,
@@ -53,6 +53,7 @@ from ..ipc.messages import (
     Ready,
     Report,
     ReportCluster,
+    ReportEngine,
     Retract,
     Stats,
     Truncated,
@@ -60,6 +61,7 @@ from ..ipc.messages import (
     Warned,
 )
 from ..system.systemd import Notifier
+from ..worker.warming_up import warm_up
 from .alerts import Alerting
 from .certifier_requests import CertifierRequests
 from .containers import ContainerFeed
@@ -149,6 +151,7 @@ class Supervisor:
         logs.tell_warnings("supervisor", parts.board.written)
         if not self._successor:
             parts.control.open()
+        warm_up()
         gc.freeze()  # what exists now stays shared with the children instead of being copied
         gc.enable()
         if certifier.has_any(parts.generations.serving.config):
@@ -339,6 +342,8 @@ class Supervisor:
                 parts.registry.report(name, status)
             case ReportCluster(cluster):
                 parts.registry.cluster = cluster
+            case ReportEngine(figures):
+                parts.registry.engine.reported(figures)
             case Warned(warned):
                 parts.board.warned(warned)
             case Truncated(ticket):

@@ -41,7 +41,7 @@ from .upgrade.upgrade import Upgrade
 
 
 def supervisor(startup: Startup) -> Supervisor:
-    """The supervisor of what boot has prepared."""
+    """The supervisor of what `serve` has prepared."""
     config, handoff, notifier = startup.config, startup.handoff, startup.notifier
     selector, timers, lifecycle = selectors.DefaultSelector(), Timers(), Lifecycle()
     processes = Processes(selector)
@@ -54,7 +54,9 @@ def supervisor(startup: Startup) -> Supervisor:
     containers = ContainerFeed(lifecycle, processes, timers, startup.door, config)
     overview = Overview(processes, registry, generations, on_demand, timers, containers)
     alerting = Alerting(processes, timers, registry, overview)
-    board = Board(processes, registry, generations, overview, alerting)
+    board = Board(
+        processes, registry, generations, overview, alerting, handoff.history if handoff else None
+    )
     succession = Succession(
         selector, timers, lifecycle, startup.program, handoff, managed=notifier.sock is not None
     )
@@ -83,6 +85,7 @@ def supervisor(startup: Startup) -> Supervisor:
     upgrade = Upgrade(
         succession, generations, spawner, reloader, shutdown, notifier, startup.own,
         startup.lock, started_as=startup.started_as, sandbox=startup.sandbox, containers=containers,
+        board=board,
     )  # fmt: skip
     operations = Operations(lifecycle, reloader, upgrade, shutdown, timers)
     commands = control.handler = Commands(

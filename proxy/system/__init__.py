@@ -8,5 +8,7 @@ state_lock         one server for each state directory
 process_title      what ps and top show
 systemd            sockets, readiness and watchdog
 preload            what is imported before privileges are dropped
+config_process     reads the configuration, and ends
 certificate_files  certificates that operators bring
+certificate_reading   the same, read and examined
 """

@@ -19,13 +19,11 @@ import os
 import socket
 import ssl
 import traceback
-
-import cryptography.hazmat.backends.openssl.backend as _backend
+from collections.abc import Callable
 
 from ..filters.code import FilterCode
 
 LOADED = (
-    _backend,
     encodings.ascii,
     encodings.latin_1,
     encodings.utf_8,
@@ -34,20 +32,31 @@ LOADED = (
 )
 
 
-def while_root(uid: int, gid: int, filters: FilterCode | None = None) -> None:
+def while_root(
+    uid: int, gid: int, read: Callable[[], object], filters: FilterCode | None = None
+) -> None:
     """Before the drop: what is imported late, if by then nobody could read it. ``filters``:
     those of users, for what they import of the interpreter's library and of installed packages.
 
     `acme` and what it pulls in cost memory that workers have no use for, so usually only the
-    certifier has them; where the interpreter's prefix is root's alone, all must.
+    certifier has them, and what reads a configuration only the process that does. Where the
+    interpreter's prefix is root's alone, all must, and ``read``, which reads the configuration
+    in this process, shows what else that takes.
     """
     _load_encoders()
     # Of the standard library, of the installed packages, and of our own code.
     origins = [importlib.util.find_spec(name) for name in ("argparse", "acme", "acme_client")]
     if not _may_read([one.origin for one in origins if one and one.origin], uid, gid):
         for name in (
+            "cryptography.hazmat.backends.openssl.backend",
+            "difflib",
+            "idna.uts46data",
+            "proxy.config.sources.containers",
+            "proxy.system.certificate_reading",
+            "proxy.certifier.settings",
             "acme_client.agent.agent",
             "acme_client.cluster.node",
+            "acme_client.cluster.spare",
             "acme_client.issuers.acme",
             "acme_client.challenges.dns_propagation",
             "acme_client.challenges.dns_rfc2136",
@@ -63,6 +72,7 @@ def while_root(uid: int, gid: int, filters: FilterCode | None = None) -> None:
             "proxy.sites.passwords",
         ):
             importlib.import_module(name)
+        read()
         if filters is not None:
             filters.import_installed()
         if importlib.util.find_spec("opentelemetry") is not None:

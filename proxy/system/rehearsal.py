@@ -1,7 +1,7 @@
 """What a start would find out beyond the faults of the configuration, without a start.
 
 `check` asks here after the configuration has been found valid: the order, the words and the exit
-statuses are those of `boot`. Nothing is changed. A server that runs on the same state directory is
+statuses are those of `serve`. Nothing is changed. A server that runs on the same state directory is
 taken for the one that is checked: what it holds is no obstacle.
 """
 

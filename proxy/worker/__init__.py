@@ -1,6 +1,7 @@
 """A worker: the process that speaks to clients, forked with everything it needs in memory.
 
     startup         what a worker is forked with
+    warming_up      what every worker would make for itself, made once
     worker          its life: confined, serving, draining, ended
     inbox           messages from the supervisor: taken in, acknowledged, answered
     credentials     certificates and challenges that are in force

@@ -135,10 +135,12 @@ def combined_line(moment: str, exchange: Exchange, _own_id: str = "") -> str:
 
 def vhost_combined_line(moment: str, exchange: Exchange, own_id: str = "") -> str:
     """Return the line as Apache's ``vhost_combined``: ``%v:%p`` and a ``combined`` line."""
-    request = exchange.request
+    request, partial = exchange.request, exchange.partial
     host = "-"
     if request is not None and request.host:
         host = _known.get(request.host) or _within(request.host)
+    elif partial is not None and partial.host:
+        host = _within(partial.host).replace(" ", "\\u0020")
     port = exchange.connection.local_port
     return f"{host}:{port} {combined_line(moment, exchange, own_id)}"
 

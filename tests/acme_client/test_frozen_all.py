@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from acme_client.certificates.peers import Member
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import CertificateRepository
 from acme_client.challenges.dns01_solver import DnsRecords
 from acme_client.challenges.worker_solver import Challenges
 from acme_client.cluster import recollection
-from acme_client.cluster.recollection import Recollection
 from acme_client.cluster.settings import ClusterSettings
 from acme_client.errors import IssuanceError
 from acme_client.issuers import account_files
@@ -69,7 +69,7 @@ def tidy_up(state: Path) -> None:
     names.write(Changes(remembered.names, {}))
     account_files.keep_document(store, ACCOUNT, LETSENCRYPT, "https://ca.example/acct/8", None)
     account_files.remember_key(store, ACCOUNT, "another")
-    recollection.remember(store, CLUSTER, Recollection("web-2", rivals=True))
+    recollection.remember(store, CLUSTER, {"web-2": Member()}, {})
     told = alerting.Alerting(Processes(selectors.DefaultSelector()), Timers(), list, lambda: 0.0)
     told._recall(state)
     told._keep()
@@ -139,11 +139,12 @@ def test_who_has_been_told_of_what(state: Path) -> None:
     assert notice.key == ("renewal_failing", "a.example")
 
 
-def test_who_ordered_in_a_cluster(state: Path) -> None:
-    store = DirectoryStore(state)
-    assert recollection.recall(store, CLUSTER) == Recollection("web-2", rivals=True)
+def test_who_orders_in_a_cluster(state: Path) -> None:
+    store, wishes = DirectoryStore(state), {"a.example": "wish"}
+    known = {"web-1": Member(wishes=wishes), "web-2": Member(wishes=wishes)}
+    assert recollection.recall(store, CLUSTER, wishes) == known
     other = dataclasses.replace(CLUSTER, name="another")
-    assert recollection.recall(store, other) == Recollection()
+    assert recollection.recall(store, other, wishes) == {}
 
 
 def test_what_a_newer_version_has_written_is_still_there_when_it_comes_back(state: Path) -> None:

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import pytest
 
-from acme_client.late_dataclass import dataclass
+from acme_client import late_dataclass
+from acme_client.late_dataclass import dataclass, make_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +130,17 @@ def test_nothing_is_compiled_before_it_is_used() -> None:
     first = Unused()
     assert Unused.__init__.__code__.co_filename == compiled
     assert first == Unused()
+
+
+def test_functions_that_were_made_now_are_not_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Early:
+        x: int
+
+    make_now(Early, int)  # others have nothing to be made
+    made = vars(Early)["__init__"]
+    monkeypatch.setattr(late_dataclass, "_compile", None)
+    assert Early(1) == Early(1)
+    assert repr(Early(2)).endswith("Early(x=2)")
+    make_now(Early)
+    assert vars(Early)["__init__"] is made

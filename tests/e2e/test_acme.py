@@ -201,7 +201,7 @@ def test_the_ca_asks_any_worker_and_gets_exactly_the_key_authorization(
 
 def _await_visitor(listener: socket.socket, server: Server) -> socket.socket:
     """The first connection to ``listener``."""
-    listener.settimeout(30)
+    listener.settimeout(60)
     try:
         return listener.accept()[0]
     except TimeoutError:

@@ -172,6 +172,11 @@ sites:
             for _ in range(3):
                 stack.enter_context(https(two, "a.test", ca)).asks("/", "a.test")
             stack.enter_context(http(one)).asks("/", "a.test")
+            # Those of before end when their worker has seen it.
+            server.await_status(
+                folder / "state",
+                lambda document: sum(each["connections"] for each in document["workers"]) == 4,
+            )
             found = Figures(three)
             assert found("treehouse_connections", listener=f"127.0.0.1:{two}") == 3
             assert found("treehouse_connections", listener=f"127.0.0.1:{one}") == 1
@@ -306,6 +311,6 @@ sites: [{{names: [a.test], root: {root}}}]
         # The admin listener is only where it was asked for.
         with (
             pytest.raises(ConnectionRefusedError),
-            socket.create_connection(("127.0.0.2", three), timeout=5),
+            socket.create_connection(("127.0.0.2", three), timeout=60),
         ):
             pass

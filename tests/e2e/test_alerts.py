@@ -131,7 +131,7 @@ def test_a_ca_that_is_down_and_a_webhook_that_is_unwell(
             ["--config", str(path)], folder, cwd=program, environment=packages(program)
         ) as server:
             server.await_log("alert: down.example: [2-9] attempts")
-            assert hook.refused.acquire(timeout=40)
+            assert hook.refused.acquire(timeout=60)
             server.await_log(
                 "could not tell by webhook: 127.0.0.1 answers 503 .*; tried again in 1 s"
             )
@@ -222,7 +222,7 @@ def test_a_command_that_hangs_ends_with_its_messenger(
     os.chmod(script, 0o755)
     path = write(f"{{runway: 10d, command: {script}}}", own_certificate(folder, 5))
     with Server(["--config", str(path)], folder) as server:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while not (sleeping := [pid for pid in server.tree() if _program(pid) == "sleep"]):
             assert time.monotonic() < deadline, server.text()
             time.sleep(0.05)  # a process that begins has no event that could be awaited here
@@ -233,9 +233,9 @@ def test_a_command_that_hangs_ends_with_its_messenger(
 def test_a_messenger_that_hangs_is_ended_and_the_next_one_tells(
     folder: Path, root: Path, write: Write, program: Path
 ) -> None:
-    shorten(program / "proxy/supervisor/alerts.py", _KILL_AFTER=1.5, _PAUSES=(0.1,))
+    shorten(program / "proxy/supervisor/alerts.py", _KILL_AFTER=5.0, _PAUSES=(0.1,))
     with socket.create_server(("127.0.0.1", 0)) as hook:
-        hook.settimeout(30)
+        hook.settimeout(60)
         path = write(
             f'{{webhook: "http://127.0.0.1:{hook.getsockname()[1]}/", runway: 10d}}',
             own_certificate(folder, 5),

@@ -76,7 +76,7 @@ def using(running: Server, folder: Path) -> ssl.SSLContext:
 
 
 def connect(port: int, source: str = ATTACKER) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0))
+    return socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(source, 0))
 
 
 def secure(port: int, using: ssl.SSLContext, source: str = ATTACKER) -> Talk:

@@ -99,7 +99,7 @@ def applications(folder: Path) -> Iterator[Applications]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield Applications(ports[0], ports[1], path, abstract, ca)
     loop.call_soon_threadsafe(over.set)
     thread.join()

@@ -80,7 +80,8 @@ def running(folder: Path, ports: tuple[int, int]) -> Iterator[Running]:
     manner: dict[str, Says | None] = {}
 
     def second(_method: bytes, target: bytes) -> Says | None:
-        return manner.get("health" if target.endswith(b"/health") else "request")
+        kind = target.rpartition(b"/")[2].decode()
+        return manner.get(kind if kind in ("health", "hung") else "request")
 
     config = folder / "config.yaml"
     with StrictBackend(misbehave) as bad, StrictBackend() as one, StrictBackend(second) as other:
@@ -99,7 +100,10 @@ sites:
         {pair}
       - path: /watched/*
         {pair}
-        health: {{path: /@1@/health, interval: 100ms, timeout: 500ms}}
+        health: {{path: /@1@/health, interval: 100ms, timeout: 30s}}
+      - path: /impatient/*
+        {pair}
+        health: {{path: /@1@/hung, interval: 100ms, timeout: 500ms}}
       - {{path: /*, backend: "http://127.0.0.1:{one.port}"}}
 """
         )
@@ -164,9 +168,11 @@ def test_an_active_check_takes_it_out_and_in_again(running: Running) -> None:
 
 
 def test_a_check_that_hangs_has_failed(running: Running) -> None:
-    running.backends.manner["health"] = Says(())
-    running.server.await_log("fails its check: .*no answer within 0.5 s")
-    assert running.status_of("/watched/@2@") == 200
+    running.backends.manner["hung"] = Says(())
+    running.server.await_log(
+        f"{running.backends.second.port} fails its check: .*no answer within 0.5 s"
+    )
+    assert running.status_of("/impatient/@2@") == 200
 
 
 def test_one_that_dies_is_passed_over_and_comes_back(running: Running) -> None:

@@ -139,7 +139,7 @@ sites:
             sent = fill(talk)
             watch()
             backend.proceed.set()
-            talk.sock.settimeout(30)
+            talk.sock.settimeout(60)
             left = GIB - sent
             while left:
                 left -= talk.sock.send(PIECE[: min(left, len(PIECE))])

@@ -81,7 +81,7 @@ class App(Application):
         for _ in range(2):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(EVENT), EVENT))
             self.wfile.flush()
-            self.more.wait(30)
+            self.more.wait(60)
         self.wfile.write(b"0\r\n\r\n")
 
 
@@ -114,7 +114,7 @@ def place() -> Iterator[Place]:
 
 def shown(browser: Chromium, path: str) -> str:
     """The text of the page, as soon as the browser is there."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             where, text = browser.does("[location.pathname, document.body.innerText.trim()]")
@@ -152,7 +152,7 @@ def test_events_reach_a_browser_at_once_and_compressed(place: Place) -> None:
     )
     assert browser.does(script) == 1  # before the app says more
     App.more.set()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while browser.does("heard.length") < 2:
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -7,10 +7,14 @@ is used up, it is restored from a backup, a role is taken away, the secret is an
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
+import trustme
 
 from acme_client.storage.etcd.api import EtcdApi, encoded
 from acme_client.storage.etcd.sealing import new_secret
@@ -176,3 +180,76 @@ def test_a_role_is_taken_away_and_given_again(cluster: Cluster) -> None:
     await_connected(second, connected=True)
     cluster.serial = renewed(first)
     second.await_served(cluster.serial, within=60)
+
+    # A user that is deleted, and made again: nobody does anything here for it.
+    since = len(second.running.log)
+    ctl(*root, "user", "delete", "treehouse")
+    fault = await_connected(second, connected=False)
+    assert "authentication failed" in fault, fault
+    assert second.served() == cluster.serial
+    ctl(*root, "user", "add", "treehouse:password")
+    ctl(*root, "user", "grant-role", "treehouse", "shop")
+    await_connected(second, connected=True)
+    told = [one["message"] for one in second.running.log[since:] if one["level"] == "warning"]
+    assert len(told) == len({one.partition("; ")[0] for one in told}), told
+    cluster.serial = renewed(first)
+    second.await_served(cluster.serial, within=60)
+
+
+def test_a_client_certificate_that_expires_and_the_next_one() -> None:
+    authority = trustme.CA()
+    with clustered() as cluster:
+        files = {
+            name: cluster.folder / f"etcd-{name}.pem" for name in ("ca", "server", "client", "test")
+        }
+        authority.cert_pem.write_to_path(files["ca"])
+        served = authority.issue_cert("127.0.0.1")
+        served.private_key_and_cert_chain_pem.write_to_path(files["server"])
+        etcd = cluster.etcd
+        etcd.kill_all()
+        etcd.arguments = (
+            "--cert-file", str(files["server"]), "--key-file", str(files["server"]),
+            "--trusted-ca-file", str(files["ca"]), "--client-cert-auth",
+        )  # fmt: skip
+        etcd.endpoints = tuple(one.replace("http:", "https:") for one in etcd.endpoints)
+        own = authority.issue_cert("test.example")
+        own.private_key_and_cert_chain_pem.write_to_path(files["test"])
+        etcd.tls = ssl.create_default_context(cafile=str(files["ca"]))
+        etcd.tls.load_cert_chain(files["test"])
+        etcd.start_all()
+
+        def issue(seconds: float) -> float:
+            ends = time.time() + seconds
+            client = authority.issue_cert(
+                "web-1.example", not_after=datetime.fromtimestamp(ends, UTC)
+            )
+            client.private_key_and_cert_chain_pem.write_to_path(files["client"])
+            files["client"].chmod(0o644)
+            return ends
+
+        ends = issue(40)
+        cluster.more = "".join(
+            f"\n  {key}: {files[name]}"
+            for key, name in (("ca_file", "ca"), ("cert_file", "client"), ("key_file", "client"))
+        )
+        node = cluster.node(1, order=True)
+        cluster.led_to(node)
+        node.start()
+        serial = node.await_served()
+        await_connected(node, connected=True)
+        time.sleep(max(ends + 1 - time.time(), 0))  # time itself is awaited
+        since = len(node.running.log)
+        etcd.kill_all()
+        etcd.start_all()
+        fault = await_connected(node, connected=False)
+        node.running.await_status(
+            node.state, lambda document: "expired" in document["cluster"]["fault"], within=60
+        )
+        assert node.served() == serial, fault
+        assert "expired" in treehouse("cluster", "check", "--config", str(node.config)).stdout
+        told = [one["message"] for one in node.running.log[since:] if one["level"] == "warning"]
+        assert len(told) <= 2, told  # each part of the work says once that it cannot be done
+        issue(3600)
+        command(node, "reload")
+        await_connected(node, connected=True)
+        assert node.served() == serial

@@ -102,7 +102,7 @@ def test_the_life_of_a_container(folder: Path, ports: tuple[int, int], docker: E
         docker.start("early")
         await_page(port, "early.localhost", lambda said: said == "early bird")
         docker.remove("early")
-        await_page(port, "early.localhost", lambda said: said is None, within=40)
+        await_page(port, "early.localhost", lambda said: said is None, within=60)
         assert page(port, "late.localhost") == "late one"
         shown = json.loads(treehouse("status", "--json", "--config", str(path)).stdout)
         (provider,) = shown["providers"]
@@ -139,7 +139,7 @@ def test_replicas_share_a_site_and_an_unhealthy_one_is_left_out(
         await_page(port, "many.localhost", both)
         docker.set_health("many-1", healthy=True)
         docker.set_health("many-2", healthy=False)
-        server.await_log("container many-2 is unhealthy", within=45)
+        server.await_log("container many-2 is unhealthy", within=60)
         in_a_row: list[str | None] = []
 
         def one_alone(said: str | None) -> bool:

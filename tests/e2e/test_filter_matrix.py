@@ -388,7 +388,7 @@ class Place:
             head = [asked[0], (b":protocol", b"websocket"), *asked[1:], *more]
             return _over_http2(talk, head)
         with (
-            socket.create_connection(("127.0.0.1", self.port), timeout=20) as plain,
+            socket.create_connection(("127.0.0.1", self.port), timeout=60) as plain,
             context(self.ca).wrap_socket(plain, server_hostname=host) as sock,
         ):
             lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())

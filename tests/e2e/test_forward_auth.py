@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import shutil
 import socket
-import ssl
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -149,7 +149,7 @@ class Place:
             verify=context(self.ca), http1=not self.http2, http2=self.http2, local_address=peer
         )
         given = list(fields.items()) if isinstance(fields, dict) else fields or []
-        with httpx.Client(transport=transport) as client:
+        with httpx.Client(transport=transport, timeout=60) as client:
             return client.request(
                 method, f"https://127.0.0.1:{self.port}{path}", content=body,
                 headers=[("Host", "a.test"), *given], extensions={"sni_hostname": "a.test"},
@@ -158,7 +158,7 @@ class Place:
     def upgrades(self, path: str, cookie: str) -> bytes:
         """The beginning of the answer to a request for a WebSocket, over HTTP/1.1."""
         with (
-            socket.create_connection(("127.0.0.1", self.port), timeout=20) as plain,
+            socket.create_connection(("127.0.0.1", self.port), timeout=60) as plain,
             context(self.ca).wrap_socket(plain, server_hostname="a.test") as sock,
         ):
             sock.sendall(
@@ -166,17 +166,20 @@ class Place:
                 b"Cookie: %b\r\nRemote-User: root\r\n\r\n" % (path.encode(), cookie.encode())
             )
             heard = b""
-            while b"welcome" not in heard and (piece := _received(sock)):
+            while not _is_whole(heard) and (piece := sock.recv(65536)):
                 heard += piece
             return heard
 
 
-def _received(sock: ssl.SSLSocket) -> bytes:
-    sock.settimeout(5)
-    try:
-        return sock.recv(65536)
-    except TimeoutError:
-        return b""
+def _is_whole(heard: bytes) -> bool:
+    """Whether all has come: the word of the application's user, or a refusal with its body."""
+    head, ended, rest = heard.partition(b"\r\n\r\n")
+    if not ended:
+        return False
+    if head.startswith(b"HTTP/1.1 101 "):
+        return len(rest) >= len(b"welcome alice")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    return length is not None and len(rest) >= int(length[1])
 
 
 @pytest.fixture(scope="module", params=["fast", "h11", "h2"])

@@ -4,7 +4,6 @@ behind us."""
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ class Echo(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
     """Methods on bytes, so that no code has to be generated."""
 
     def __init__(self) -> None:
+        self.begun = threading.Event()
         self.cancelled = threading.Event()
 
     def service(self, details: Any) -> Any:
@@ -51,7 +51,8 @@ class Echo(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
 
     def slow(self, request: bytes, context: Any) -> bytes:
         context.add_callback(self.cancelled.set)
-        self.cancelled.wait(20)
+        self.begun.set()
+        self.cancelled.wait(60)
         return b"late"
 
     def down(self, request: bytes, context: Any) -> Iterator[bytes]:
@@ -117,12 +118,12 @@ sites:
 
 
 def test_all_four_kinds_of_calls(running: Running) -> None:
-    response, call = running.method("unary_unary", "Unary").with_call(b"abc", timeout=20)
+    response, call = running.method("unary_unary", "Unary").with_call(b"abc", timeout=60)
     assert response == b"cba"
     assert dict(call.trailing_metadata())["x-sum"] == "3"
-    got = list(running.method("unary_stream", "Down")(b"300", timeout=20))
+    got = list(running.method("unary_stream", "Down")(b"300", timeout=60))
     assert got == [b"%d" % number * 1000 for number in range(300)]
-    up = running.method("stream_unary", "Up")(iter([b"x" * 1000] * 300), timeout=20)
+    up = running.method("stream_unary", "Up")(iter([b"x" * 1000] * 300), timeout=60)
     assert up == b"300000"
 
 
@@ -132,11 +133,11 @@ def test_a_stream_in_both_directions_is_not_held_up(running: Running) -> None:
 
     def requests() -> Iterator[bytes]:
         for number in range(20):
-            assert answered.acquire(timeout=10)
+            assert answered.acquire(timeout=60)
             yield b"message %d" % number
 
     got = []
-    for one in running.method("stream_stream", "Both")(requests(), timeout=30):
+    for one in running.method("stream_stream", "Both")(requests(), timeout=60):
         got.append(one)
         answered.release()
     assert got == [b"MESSAGE %d" % number for number in range(20)]
@@ -144,18 +145,19 @@ def test_a_stream_in_both_directions_is_not_held_up(running: Running) -> None:
 
 def test_an_error_comes_with_its_status_and_words(running: Running) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        running.method("unary_unary", "Fails")(b"", timeout=20)
+        running.method("unary_unary", "Fails")(b"", timeout=60)
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert caught.value.details() == "not today"
     with pytest.raises(grpc.RpcError) as caught:
-        running.method("unary_unary", "Nothing")(b"", timeout=20)
+        running.method("unary_unary", "Nothing")(b"", timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_deadline_ends_the_call_at_the_server_too(running: Running) -> None:
-    begun = time.monotonic()
-    with pytest.raises(grpc.RpcError) as caught:
-        running.method("unary_unary", "Slow")(b"", timeout=1)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert running.echo.cancelled.wait(10)
-    assert time.monotonic() - begun < 10
+    for within in (1, 5, 20):  # on a busy machine it may be over before the server is asked
+        with pytest.raises(grpc.RpcError) as caught:
+            running.method("unary_unary", "Slow")(b"", timeout=within)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        if running.echo.begun.is_set():
+            break
+    assert running.echo.cancelled.wait(30)  # the server would have waited for twice as long

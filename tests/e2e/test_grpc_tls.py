@@ -177,22 +177,22 @@ def test_unary(running: Running) -> None:
     call = running.channel.unary_unary("/test.Calls/unary")
     for size in (0, 1, 1000, 100_000, 3_000_000):
         text = b"ab" * (size // 2)
-        assert call(text, timeout=20) == text[::-1]
+        assert call(text, timeout=60) == text[::-1]
 
 
 def test_many_at_a_time(running: Running) -> None:
     call = running.channel.unary_unary("/test.Calls/unary")
-    asked = [call.future(b"%d" % number, timeout=20) for number in range(200)]
+    asked = [call.future(b"%d" % number, timeout=60) for number in range(200)]
     assert [one.result() for one in asked] == [(b"%d" % number)[::-1] for number in range(200)]
 
 
 def test_streams(running: Running) -> None:
     many = running.channel.unary_stream("/test.Calls/server_stream")
-    assert [len(one) for one in many(b"50", timeout=20)] == [
+    assert [len(one) for one in many(b"50", timeout=60)] == [
         len(b"%d" % n) * 100 for n in range(50)
     ]
     summed = running.channel.stream_unary("/test.Calls/client_stream")
-    assert summed(iter([b"x" * 10_000] * 100), timeout=20) == b"1000000"
+    assert summed(iter([b"x" * 10_000] * 100), timeout=60) == b"1000000"
 
 
 def test_both_directions_at_a_time(running: Running) -> None:
@@ -202,10 +202,10 @@ def test_both_directions_at_a_time(running: Running) -> None:
 
     def says() -> Iterator[bytes]:
         for number in range(20):
-            assert next_one.acquire(timeout=10)
+            assert next_one.acquire(timeout=60)
             yield b"message %d" % number
 
-    for one in running.channel.stream_stream("/test.Calls/both")(says(), timeout=20):
+    for one in running.channel.stream_stream("/test.Calls/both")(says(), timeout=60):
         heard.append(one)
         next_one.release()
     assert heard == [b"MESSAGE %d" % number for number in range(20)]
@@ -213,19 +213,19 @@ def test_both_directions_at_a_time(running: Running) -> None:
 
 def test_a_failure_is_told_with_its_words(running: Running) -> None:
     with pytest.raises(grpc.RpcError) as met:
-        running.channel.unary_unary("/test.Calls/fails")(b"x", timeout=20)
+        running.channel.unary_unary("/test.Calls/fails")(b"x", timeout=60)
     assert (met.value.code(), met.value.details()) == (
         grpc.StatusCode.FAILED_PRECONDITION,
         "no, ünlucky",
     )
     with pytest.raises(grpc.RpcError) as met:
-        running.channel.unary_unary("/test.Calls/nothing")(b"x", timeout=20)
+        running.channel.unary_unary("/test.Calls/nothing")(b"x", timeout=60)
     assert met.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_metadata_both_ways(running: Running) -> None:
     call = running.channel.unary_unary("/test.Calls/meta")
-    answer, done = call.with_call(b"x", timeout=20, metadata=(("asked", "this"),))
+    answer, done = call.with_call(b"x", timeout=60, metadata=(("asked", "this"),))
     assert answer == b"https"
     assert dict(done.initial_metadata())["first"] == "this"
     trailing = dict(done.trailing_metadata())
@@ -238,23 +238,26 @@ def test_who_gives_up_is_told_to_the_backend(running: Running, how: str) -> None
     running.calls.begun.clear()
     call = running.channel.unary_unary("/test.Calls/slow")
     if how == "deadline":
-        with pytest.raises(grpc.RpcError) as met:
-            call(b"x", timeout=0.5)
-        assert met.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        for within in (0.5, 5, 20):  # on a busy machine it may be over before the backend is asked
+            with pytest.raises(grpc.RpcError) as met:
+                call(b"x", timeout=within)
+            assert met.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            if running.calls.begun.is_set():
+                break
     else:
-        asked = call.future(b"x", timeout=30)
-        assert running.calls.begun.wait(10)
+        asked = call.future(b"x", timeout=60)
+        assert running.calls.begun.wait(60)
         asked.cancel()
-    assert running.calls.cancelled.wait(10)
-    assert running.channel.unary_unary("/test.Calls/unary")(b"ab", timeout=20) == b"ba"
+    assert running.calls.cancelled.wait(60)
+    assert running.channel.unary_unary("/test.Calls/unary")(b"ab", timeout=60) == b"ba"
 
 
 def test_a_backend_that_comes_back_is_asked_again() -> None:
     """A backend that ends says GOAWAY; that is no failure, and what has not been taken is repeated."""
     with started(False) as running:
         call = running.channel.unary_unary("/test.Calls/unary")
-        assert call(b"ab", timeout=20) == b"ba"
+        assert call(b"ab", timeout=60) == b"ba"
         running.backend.stop(0).wait()
         with pytest.raises(grpc.RpcError) as met:
-            call(b"ab", timeout=20)
+            call(b"ab", timeout=60)
         assert met.value.code() == grpc.StatusCode.UNAVAILABLE

@@ -28,7 +28,7 @@ class Held:
 
     def __call__(self, exchange: Exchange) -> Reply:
         reply = exchange.forward()
-        time.sleep(4.0)  # its pace, and no wait for anything
+        time.sleep(7.0)  # its pace, and no wait for anything
         self.reached.set()
         assert self.over.wait(60)
         return reply
@@ -38,7 +38,7 @@ def test_a_certifier_that_hangs_in_an_order_is_replaced_and_the_order_made_again
     folder: Path, root: Path, ports: tuple[int, int], program: Path
 ) -> None:
     shorten(program / "proxy/certifier/link.py", _BEAT_EVERY=0.3)
-    shorten(program / "proxy/supervisor/roles.py", CERTIFIER_SILENT_FOR=3.0)
+    shorten(program / "proxy/supervisor/roles.py", CERTIFIER_SILENT_FOR=6.0)
     held = Held()
     with Pebble(*ports) as ca, Faults(ca) as front:
         front.add("finalize", held)

@@ -214,6 +214,7 @@ def saw(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.timeout(720)  # Go's library is compiled for it
 def test_go(running: Running) -> None:
     told = saw(
         subprocess.run(
@@ -288,7 +289,9 @@ async def test_httpx_asks_a_hundred_at_once_on_one_connection(running: Running) 
     base = f"https://127.0.0.1:{running.port}/app"
     more = {"sni_hostname": "a.test"}
     body = BIG[:500_000]
-    async with httpx.AsyncClient(http2=True, verify=context, headers={"host": "a.test"}) as client:
+    async with httpx.AsyncClient(
+        http2=True, verify=context, headers={"host": "a.test"}, timeout=60
+    ) as client:
 
         async def ask(number: int) -> str:
             if number % 4:

@@ -33,6 +33,8 @@ from support.program.server import REPOSITORY, Server, packages, treehouse
 
 RELOADS = int(os.environ.get("DRAIN_RELOADS", "6"))
 UPGRADES = int(os.environ.get("DRAIN_UPGRADES", "1"))
+# In the suite other tests want a processor as well.
+PAUSE = 0.0 if "DRAIN_RELOADS" in os.environ else 0.01
 IN_BROWSER = """{
     window.seen = {done: {}, failed: []};
     window.over = false;
@@ -109,11 +111,11 @@ def in_browser(folder: Path, port: int, ca: Path) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def in_go(port: int, ca: Path) -> Iterator[dict[str, Any]]:
+def in_go(program: Path, port: int, ca: Path) -> Iterator[dict[str, Any]]:
     """Likewise, of Go's client."""
     seen: dict[str, Any] = {}
     client = subprocess.Popen(
-        [str(go_client()), "load", f"127.0.0.1:{port}", str(ca)],
+        [str(program), "load", f"127.0.0.1:{port}", str(ca)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -123,10 +125,11 @@ def in_go(port: int, ca: Path) -> Iterator[dict[str, Any]]:
     seen |= json.loads(told)
 
 
-@pytest.mark.timeout(120 + 10 * RELOADS + 20 * UPGRADES)
+@pytest.mark.timeout(720 + 10 * RELOADS + 20 * UPGRADES)
 def test_reloads_and_upgrades_under_load_lose_nothing(
     folder: Path, root: Path, ports: tuple[int, int], shared_python: str
 ) -> None:
+    program = go_client()  # which is compiled before there is any load beside
     config = folder / "config.yaml"
     state = folder / "state"
     witness = Witness()
@@ -164,13 +167,13 @@ sites:
         lasting.says(headers(1, request("/app/events?count=1000000&pause=0.2", "a.test")))
         with contextlib.ExitStack() as clients:
             loads = {
-                kind: clients.enter_context(H2Load(connect, make(kind), streams))
+                kind: clients.enter_context(H2Load(connect, make(kind), streams, pause=PAUSE))
                 for kind, streams in {"page": 10, "post": 10, "download": 3, "events": 8}.items()
             }
             calls = clients.enter_context(channel(ports[1], ca.read_bytes(), "a.test"))
             grpc = clients.enter_context(GrpcLoad(calls))
             browser = clients.enter_context(in_browser(folder, ports[1], ca))
-            go = clients.enter_context(in_go(ports[1], ca))
+            go = clients.enter_context(in_go(program, ports[1], ca))
             every = max(1, RELOADS // max(1, UPGRADES))
             upgrades = 0
             for number in range(RELOADS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socketserver
 import struct
 import tempfile
 import threading
@@ -33,6 +34,19 @@ class Running:
         return H2Talk(self.port, "ws.test", h2_context(self.ca))
 
 
+class AnswersAnotherKey(socketserver.StreamRequestHandler):
+    """Says 101 to whatever comes, as an application does that takes the key for granted."""
+
+    def handle(self) -> None:
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        )
+        self.rfile.read()
+
+
 @contextlib.contextmanager
 def started(offered: str) -> Iterator[Running]:
     closed = threading.Event()
@@ -48,7 +62,12 @@ def started(offered: str) -> Iterator[Running]:
     folder = Path(tempfile.mkdtemp(prefix="th-", dir="/var/tmp"))
     folder.chmod(0o755)
     one, other, port = free_ports(3)
-    with serve(echo, "127.0.0.1", port) as backend:
+    with (
+        serve(echo, "127.0.0.1", port) as backend,
+        socketserver.ThreadingTCPServer(("127.0.0.1", 0), AnswersAnotherKey) as wrong,
+    ):
+        answering = threading.Thread(target=wrong.serve_forever)
+        answering.start()
         thread = threading.Thread(target=backend.serve_forever)
         thread.start()
         config = folder / "config.yaml"
@@ -59,7 +78,10 @@ workers: 1
 state: {folder / "state"}
 websocket_over_http2: {offered}
 sites:
-  - {{names: [ws.test], backend: "http://127.0.0.1:{port}"}}
+  - names: [ws.test]
+    routes:
+      - {{path: /*, backend: "http://127.0.0.1:{port}"}}
+      - {{path: /wrong/*, backend: "http://127.0.0.1:{wrong.server_address[1]}"}}
 """
         )
         try:
@@ -69,7 +91,9 @@ sites:
                 assert "Traceback" not in server.text()
         finally:
             backend.shutdown()
+            wrong.shutdown()
             thread.join()
+            answering.join()
             shutil.rmtree(folder)
 
 
@@ -79,8 +103,8 @@ def running() -> Iterator[Running]:
         yield made
 
 
-def connect(protocol: bytes = b"websocket") -> list[tuple[bytes, bytes]]:
-    asked = request("/chat", "ws.test", method=b"CONNECT")
+def connect(protocol: bytes = b"websocket", path: str = "/chat") -> list[tuple[bytes, bytes]]:
+    asked = request(path, "ws.test", method=b"CONNECT")
     return [asked[0], (b":protocol", protocol), *asked[1:], (b"sec-websocket-version", b"13")]
 
 
@@ -121,7 +145,7 @@ def test_a_client_that_goes_ends_it(running: Running) -> None:
         talk.says(headers(number, connect(), end=False))
         talk.hears(lambda one: type(one).__name__ == "HeadersFrame")
         talk.says(rst(number, CANCEL))
-        assert running.closed.wait(10)
+        assert running.closed.wait(60)
 
 
 def test_another_protocol_is_not_spoken(running: Running) -> None:
@@ -130,6 +154,18 @@ def test_another_protocol_is_not_spoken(running: Running) -> None:
         talk.says(headers(number, connect(b"connect-udp"), end=False))
         talk.hears(lambda one: type(one).__name__ == "HeadersFrame")
         assert talk.status(number) == 501
+
+
+def test_a_101_that_answers_another_key_is_a_502(running: Running) -> None:
+    with running.talk() as talk:
+        number = talk.next()
+        talk.says(headers(number, connect(path="/wrong/a"), end=False))
+        talk.hears(lambda one: type(one).__name__ == "HeadersFrame")
+        assert talk.status(number) == 502
+    line = running.server.await_access(target="/wrong/a")
+    assert (line["status"], line["error"]) == (502, "backend_protocol")
+    told = running.server.await_log("does not answer the key")
+    assert (told["site"], told["backend"]) == ("ws.test", line["backend"])
 
 
 def test_it_is_off_unless_asked_for() -> None:

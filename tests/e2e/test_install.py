@@ -37,7 +37,7 @@ def test_the_command_is_installed(folder: Path) -> None:
     packages = next(Path(sys.prefix, "lib").glob("python*/site-packages"))
     done = subprocess.run(
         [folder / "venv/bin/treehouse-proxy", "--version"],
-        cwd=folder, env={"PYTHONPATH": str(packages)}, capture_output=True, text=True, timeout=30,
+        cwd=folder, env={"PYTHONPATH": str(packages)}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "0.1.0" in done.stdout
@@ -54,7 +54,7 @@ def test_the_command_is_installed(folder: Path) -> None:
         assert (share / path).is_file(), path
     manual = subprocess.run(
         ["man", "-M", str(share / "man"), "-w", "treehouse-proxy"],
-        capture_output=True, text=True, check=False, timeout=30,
+        capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert manual.stdout.strip() == str(share / "man/man1/treehouse-proxy.1"), manual.stderr
     metadata = next(folder.glob("venv/lib/python*/site-packages/treehouse_proxy-*.dist-info"))

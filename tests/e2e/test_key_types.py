@@ -29,7 +29,7 @@ def shown(port: int, name: str, ca_file: Path, *knows: str) -> x509.Certificate:
     done = subprocess.run(
         ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", name,
          "-CAfile", str(ca_file), "-verify_return_error", "-verify_hostname", name, *knows],
-        input="", capture_output=True, text=True, timeout=30,
+        input="", capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     found = re.search(r"-----BEGIN CERTIFICATE.*?END CERTIFICATE-----", done.stdout, re.DOTALL)
     assert found, done.stdout + done.stderr

@@ -51,6 +51,8 @@ class Place:
         return path
 
     def config(self, front: Faults, rule: str, challenge: str = "http-01") -> Path:
+        # Where a test says nothing of it, nobody is refused because the machine is busy.
+        waits = rule if "wait:" in rule else rule.removesuffix("}") + ", wait: 60s}"
         path = self.folder / "config.yaml"
         path.write_text(
             f"""
@@ -59,7 +61,7 @@ workers: 2
 state: {self.state}
 acme: {{directory: "{front.directory}", ca_file: {self.ca_file(front)}, challenges: [{challenge}]{self.acme}}}
 sites:
-  - {{names: [{SITE}], root: {self.root}, on_demand: {rule}}}
+  - {{names: [{SITE}], root: {self.root}, on_demand: {waits}}}
 {self.more}
 """
         )
@@ -330,7 +332,7 @@ def test_names_outlast_restarts_reloads_upgrades_and_their_rule_is_the_last_word
         assert orders(front) == 1
         # A reload that changes something else, and one that changes the rule.
         for number, text in enumerate(
-            (f"{{ask: '{app.url}', wait: 5s}}", f"{{ask: '{app.url}', dns: false}}")
+            (f"{{ask: '{app.url}', wait: 50s}}", f"{{ask: '{app.url}', dns: false}}")
         ):
             place.config(front, text)
             server.signal(signal.SIGHUP)
@@ -350,8 +352,7 @@ def test_names_outlast_restarts_reloads_upgrades_and_their_rule_is_the_last_word
         done = treehouse("upgrade", "--state", str(place.state))
         assert done.returncode == 0, done.stderr
         assert place.page("a.example") == b"<p>hello\n"
-        names = [one["names"] for one in server.status(place.state)["certificates"]]
-        assert sorted(names) == [["a.example"], [SITE]]
+        server.await_certificates(place.state, {"a.example", SITE})
         assert orders(front) == 1
     assert app.asked == ["a.example"]
 
@@ -446,11 +447,11 @@ def test_it_is_renewed_while_the_app_allows_it_and_no_longer(
             assert place.page("a.example") == b"<p>hello\n"
             server.await_log("a.example: certificate obtained")
             since = len(server.log)
-            server.await_log("a.example: certificate obtained", within=40, since=since)
+            server.await_log("a.example: certificate obtained", within=60, since=since)
             assert app.asked.count("a.example") >= 2
             assert place.page("a.example") == b"<p>hello\n"
             app.allowed = set()
-            server.await_log("a.example: not renewed: the ask URL says 403", within=40)
+            server.await_log("a.example: not renewed: the ask URL says 403", within=60)
             ordered = orders(front, "a.example")
             # It is served while it lasts.
             assert place.page("a.example") == b"<p>hello\n"

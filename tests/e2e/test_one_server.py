@@ -14,9 +14,11 @@ import pytest
 
 from support.http.client import https
 from support.program.ports import free_ports
-from support.program.server import Server, ask, await_gone, packages, treehouse
+from support.program.server import Server, ask, await_gone, packages, started, treehouse
 
 pytestmark = pytest.mark.program
+
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def config(folder: Path, root: Path, name: str = "config.yaml", more: str = "") -> Path:
@@ -78,24 +80,20 @@ def test_a_second_one_is_refused_and_an_upgrades_successor_is_let_in(
 
 
 def test_a_worker_that_served_well_is_back_at_once_each_time(running: Server, folder: Path) -> None:
+    """The log says how long the pause was; how long the start takes after it is the machine's affair."""
     state = folder / "state"
-    took = []
     for _ in range(3):
         document = running.await_status(
             state, lambda one: [each["state"] for each in one["workers"]] == ["serving"]
         )
         (victim,) = [one["pid"] for one in document["workers"]]
-        # It has to have lived for longer than its start took.
-        time.sleep(1.0)
-        killed = time.monotonic()
+        # It has to have lived for longer after its start than the start took: twice as long as by now.
+        time.sleep(time.clock_gettime(time.CLOCK_BOOTTIME) - started(victim) / TICKS + 0.2)
         os.kill(victim, signal.SIGKILL)
         await_gone([victim])
         with https(secure_port(running, state), "a.test", state / "internal-ca/root.pem") as talk:
             assert talk.asks("/", "a.test").status == 200
-        took.append(time.monotonic() - killed)
         running.await_log(f"pid {victim}.*another starts in 0.05 s")
-    # 200 ms on an idle machine; the pause alone was 450 ms and more before.
-    assert min(took) < 0.4, took
 
 
 def test_processes_are_called_what_they_are(running: Server, folder: Path) -> None:
@@ -120,7 +118,7 @@ def test_a_rotated_log_is_opened_anew(
             talk.asks(path, "a.test")
 
     def holds(file: Path, text: str) -> bool:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while text not in file.read_text() and time.monotonic() < deadline:
             time.sleep(0.02)
         return text in file.read_text()
@@ -153,7 +151,7 @@ def test_a_worker_at_its_limit_of_descriptors_still_gets_certificates(
         began = time.monotonic()
         renewed = treehouse("certs", "renew", "a.test", "--state", str(state))
         assert renewed.returncode == 0, renewed.stderr
-        assert time.monotonic() - began < 15.0
+        assert time.monotonic() - began < 60.0
         (certificate,) = ask(state, "status")["certificates"]
         assert certificate["serial"] != before
         for one in silent:

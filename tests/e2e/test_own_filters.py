@@ -153,8 +153,8 @@ sites:
       - {{path: /bare/*, root: {root}, use: []}}
       - {{path: /bodies/*, backend: 'http://127.0.0.1:{back}', use: "own:Bodies"}}
       - {{path: /files/*, root: {root}, use: "own:Bodies"}}
-      - {{path: /bad/*, backend: 'http://127.0.0.1:{back}', use: {{use: "bad:Bad", timeout: 300ms}}}}
-      - {{path: /badfiles/*, root: {root}, use: {{use: "bad:Bad", timeout: 300ms}}}}
+      - {{path: /bad/*, backend: 'http://127.0.0.1:{back}', use: {{use: "bad:Bad", timeout: 1s}}}}
+      - {{path: /badfiles/*, root: {root}, use: {{use: "bad:Bad", timeout: 1s}}}}
       - {{path: /signed/*, root: {root}, use: {{use: "signed:SignedUrl", with: {{key_file: {folder}/url.key}}}}}}
       - {{path: /team/*, backend: 'http://127.0.0.1:{back}', basic_auth: {{users: {{alice: "{hash}"}}}},
           use: {{use: "team:Team", with: {{teams: {{alice: ops}}}}}}}}
@@ -371,11 +371,11 @@ def test_an_answer_that_is_too_large_is_sent_nevertheless(place: Place, path: st
         ("split", 500, "is no value of a field"),
         ("split-answer", 500, "is no value of a field"),
         ("framing-answer", 500, "written by the protocol"),
-        ("wait", 500, "no result within 0.3 s"),
+        ("wait", 500, "no result within 1 s"),
         ("raise-late", 500, "ValueError: late"),
         ("none-late", 500, "it returned NoneType"),
         ("status-late", 500, "1000 is no status"),
-        ("block", 200, "held all other requests up for 1[0-9]{2} ms in response"),
+        ("block", 200, "held all other requests up for [0-9]{3,} ms in response"),
     ],
 )
 @pytest.mark.parametrize("path", ["/bad/x", "/badfiles/x.txt"])
@@ -571,7 +571,7 @@ def test_a_changed_module_is_in_force_after_a_reload(folder: Path, ports: tuple[
         done = treehouse("reload", "--config", str(config))
         assert done.returncode == 0, done.stdout + done.stderr
         (folder / "words.py").write_text("WORD = 'seen by itself'\n")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while place.asks("/").text != "seen by itself":
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.accelerated.build import build
 from support.program.checkout import Checkout
 from support.program.server import REPOSITORY
 
@@ -92,6 +94,68 @@ def test_the_wheel_has_everything_and_two_of_them_are_the_same(checkout: Checkou
     assert not [
         name for name in names if name.split("/")[0] in ("tests", "packaging", "benchmarks")
     ]
+
+
+def test_a_wheel_with_the_lane_is_the_pure_one_and_the_lane(
+    checkout: Checkout, folder: Path
+) -> None:
+    checkout.git("tag", "v4.5.6")
+    done = checkout.runs("packaging/wheel", "dist")
+    assert done.returncode == 0, done.stderr
+    pure = checkout.folder / "dist/treehouse_proxy-4.5.6-py3-none-any.whl"
+    lane = build(folder)
+    wheels = []
+    for place in ("one", "other"):
+        (folder / place).mkdir()
+        done = checkout.runs(
+            sys.executable, "packaging/platform_wheel.py", str(pure), str(lane), str(folder / place),
+            SOURCE_DATE_EPOCH="1767323045",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        wheels.append(Path(done.stdout.strip()))
+    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    found = re.fullmatch(rf"treehouse_proxy-4\.5\.6-{python}-{python}-(manylinux_2_\d+_\w+)\.whl", wheels[0].name)  # fmt: skip
+    assert found, wheels[0]
+    assert wheels[0].read_bytes() == wheels[1].read_bytes()
+    with zipfile.ZipFile(pure) as before, zipfile.ZipFile(wheels[0]) as after:
+        own = {
+            f"proxy/accelerated/{lane.name}",
+            "treehouse_proxy-4.5.6.dist-info/WHEEL",
+            "treehouse_proxy-4.5.6.dist-info/RECORD",
+        }
+        assert set(after.namelist()) == set(before.namelist()) | own
+        same = set(before.namelist()) - own
+        assert all(after.read(name) == before.read(name) for name in same)
+        about = after.read("treehouse_proxy-4.5.6.dist-info/WHEEL").decode()
+        assert f"Root-Is-Purelib: false\nTag: {python}-{python}-{found[1]}\n" in about
+    # pip checks every file against the record, and prefers this wheel to the pure one beside it.
+    shutil.copy(pure, folder / "one")
+    environment = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--python", environment,
+         "install", "--no-index", "--no-deps", "--no-compile", "--find-links", folder / "one",
+         "treehouse-proxy"],
+        check=True,
+    )  # fmt: skip
+    ask = "import proxy.accelerated as found; print(found.lane.__file__, found.fault)"
+    done = subprocess.run(
+        [environment / "bin/python", "-I", "-c", ask], capture_output=True, text=True, check=True
+    )
+    (installed,) = environment.rglob(lane.name)
+    assert done.stdout == f"{installed} \n"
+    assert installed.read_bytes() == lane.read_bytes()
+
+
+def test_what_is_no_lane_makes_no_wheel(folder: Path) -> None:
+    (folder / "lane.so").write_text("")
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "packaging/platform_wheel.py", "a.whl", folder / "lane.so", folder],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "lane.so is no extension module of CPython" in done.stderr
+    assert not list(folder.glob("*.whl"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -67,7 +67,8 @@ SCRIPTS = {
     "away.php": "<?php header('Location: https://b.test/x');",
     "cookies.php": "<?php setcookie('a', '1'); setcookie('b', '2'); echo 'two';",
     "length.php": "<?php header('Content-Length: 5'); echo 'hello'; ob_end_flush(); flush(); ignore_user_abort(true);"
-    "sleep(1); file_put_contents($_GET['f'], 'done');",
+    "while (!file_exists($_GET['f'] . '.go')) { usleep(10000); clearstatcache(); }"
+    "file_put_contents($_GET['f'], 'done');",
     "short.php": "<?php header('Content-Length: 50'); echo 'hello';",
     "warn.php": "<?php error_log(\"line one\\nline two \\x1b[31m\"); echo 'warned';",
     "fatal.php": "<?php http_response_code(500); nothing();",
@@ -321,10 +322,16 @@ def test_a_body_without_a_length(place: Place) -> None:
 
 
 def test_expectations_are_met_at_once(place: Place) -> None:
-    begun = time.monotonic()
-    told = place.shown("/show.php", "POST", content=b"hello", headers={"Expect": "100-continue"})
-    assert told["body"] == "hello"
-    assert time.monotonic() - begun < 0.9
+    took = [60.0]
+    # Who waits for PHP to say so would be late each time, by a second; a busy machine is not.
+    while min(took) > 0.9:
+        assert len(took) < 20, took
+        begun = time.monotonic()
+        told = place.shown(
+            "/show.php", "POST", content=b"hello", headers={"Expect": "100-continue"}
+        )
+        took.append(time.monotonic() - begun)
+        assert told["body"] == "hello"
 
 
 def test_status_location_and_cookies(place: Place) -> None:
@@ -356,12 +363,13 @@ def test_a_body_that_is_cut_short_is_not_taken_for_a_whole_one(place: Place) -> 
 
 
 def test_a_script_works_on_when_its_answer_is_complete(place: Place) -> None:
-    mark = place.folder / "marks/length"
-    mark.unlink(missing_ok=True)
-    begun = time.monotonic()
+    mark, go = place.folder / "marks/length", place.folder / "marks/length.go"
+    for path in (mark, go):
+        path.unlink(missing_ok=True)
     assert place.asks(f"/length.php?f={mark}").text == "hello"
-    assert time.monotonic() - begun < 0.9
-    deadline = time.monotonic() + 20
+    assert not mark.exists()
+    go.touch()
+    deadline = time.monotonic() + 60
     while not mark.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -425,7 +433,7 @@ def test_a_script_ends_when_its_client_leaves(place: Place) -> None:
         ) as answer,
     ):
         next(answer.iter_raw())
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not mark.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -19,17 +20,22 @@ from support.program.server import Server, await_gone, packages, proc_status, sh
 
 
 class Backend(Application):
-    """Answers after as many seconds as the path says."""
+    """Answers; what is held, when the test says so."""
+
+    go: ClassVar = threading.Event()
 
     def do_GET(self) -> None:
-        time.sleep(float(self.path.rpartition("/")[2] or 0))
+        if self.path.endswith("/held"):
+            self.go.wait(60)
         self.answers(b"slow\n")
 
 
 @pytest.fixture
 def backend() -> Iterator[int]:
+    Backend.go.clear()
     with serving(Backend) as port:
         yield port
+        Backend.go.set()
 
 
 def config(folder: Path, ports: tuple[int, int], root: Path, backend: int, more: str = "") -> Path:
@@ -39,7 +45,7 @@ def config(folder: Path, ports: tuple[int, int], root: Path, backend: int, more:
 listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
 workers: 2
 state: {folder / "state"}
-limits: {{shutdown_timeout: 10s}}
+limits: {{shutdown_timeout: 2m}}
 sites:
   - names: [a.test]
     routes:
@@ -111,7 +117,7 @@ def test_a_killed_certifier_is_replaced(running: Server, folder: Path) -> None:
 def test_a_hung_worker_is_noticed_and_replaced(
     folder: Path, root: Path, ports: tuple[int, int], backend: int, program: Path
 ) -> None:
-    shorten(program / "proxy/supervisor/roles.py", WORKER_SILENT_FOR=3.0)
+    shorten(program / "proxy/supervisor/roles.py", WORKER_SILENT_FOR=5.0)
     options = ["--config", str(config(folder, ports, root, backend))]
     with Server(options, folder, cwd=program, environment=packages(program)) as server:
         server.await_log("a.test: certificate obtained")
@@ -126,17 +132,22 @@ def test_sigterm_lets_what_is_under_way_finish(
     running: Server, folder: Path, ports: tuple[int, int]
 ) -> None:
     children = running.children()
-    idle = talk(folder, ports)
-    assert idle.asks("/", "a.test").status == 200
     busy = talk(folder, ports)
-    busy.says(b"GET /slow/1.5 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    busy.says(b"GET /slow/held HTTP/1.1\r\nHost: a.test\r\n\r\n")
     _await_stream(running, folder)
+    idle = []
+    # On every worker, also beside the busy one: by their end a worker shows that it has heard.
+    while any(one["connections"] < 2 for one in running.status(folder / "state")["workers"]):
+        idle.append(talk(folder, ports))
+        assert idle[-1].asks("/", "a.test").status == 200
     running.signal(signal.SIGTERM)
     running.await_log("stopping: SIGTERM")
+    for one in idle:
+        assert one.rest() == b""  # ended without a word, and properly
+    Backend.go.set()
     answer = busy.hears()
     assert answer.body == b"slow\n"
     assert answer["connection"] == "close"
-    assert idle.rest() == b""  # ended without a word, and properly
     assert running.ended() == 0
     await_gone(children)
     with pytest.raises(ConnectionRefusedError):
@@ -149,7 +160,7 @@ def test_a_second_sigterm_ends_at_once(
 ) -> None:
     children = running.children()
     busy = talk(folder, ports)
-    busy.says(b"GET /slow/30 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    busy.says(b"GET /slow/held HTTP/1.1\r\nHost: a.test\r\n\r\n")
     _await_stream(running, folder)
     running.signal(signal.SIGTERM)
     running.await_log("stopping: SIGTERM")
@@ -173,7 +184,7 @@ def test_reload_takes_a_new_generation_and_loses_nothing(
     kept = talk(folder, ports)
     assert kept.asks("/", "a.test").status == 200
     busy = talk(folder, ports)
-    busy.says(b"GET /slow/1.5 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    busy.says(b"GET /slow/held HTTP/1.1\r\nHost: a.test\r\n\r\n")
     _await_stream(running, folder)
     config(folder, ports, root, backend, f"  - {{names: [b.test], root: {root}}}\n")
     done = treehouse("reload", "--state", str(folder / "state"))
@@ -181,6 +192,7 @@ def test_reload_takes_a_new_generation_and_loses_nothing(
     # The kept-alive connection's next answer says that it is the last; nothing was cut.
     answer = kept.asks("/", "a.test")
     assert (answer.status, answer["connection"]) == (200, "close")
+    Backend.go.set()
     assert busy.hears().body == b"slow\n"
     running.await_log("b.test: certificate obtained")
     assert http(ports[0]).asks("/", "b.test").status == 308
@@ -205,7 +217,7 @@ def test_a_port_that_is_given_up_is_held_by_no_process_however_old_it_is(
     (spare,) = free_ports(1)
     state = ["--state", str(folder / "state")]
     busy = talk(folder, ports)
-    busy.says(b"GET /slow/4 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    busy.says(b"GET /slow/held HTTP/1.1\r\nHost: a.test\r\n\r\n")
     _await_stream(running, folder)
     config(folder, ports, root, backend, f'admin: {{listen: "127.0.0.1:{spare}"}}\n')
     assert treehouse("reload", *state).returncode == 0
@@ -217,6 +229,7 @@ def test_a_port_that_is_given_up_is_held_by_no_process_however_old_it_is(
     os.kill(victim, signal.SIGKILL)
     running.await_log(f"certifier.*pid {victim}.*another starts")
     running.await_log("certificate at hand")
+    Backend.go.set()
     assert busy.hears().body == b"slow\n"
     with http(spare) as admin:
         assert admin.asks("/status", "127.0.0.1").status == 200
@@ -296,7 +309,7 @@ sites: [{{names: [a.test], root: {root}}}]
             (logs / "access.log").rename(logs / "access.log.1")
             server.signal(signal.SIGUSR1)
             server.await_log("log.*reopened|reopened.*log")
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not holds(logs / "access.log", "/two"):
                 assert time.monotonic() < deadline
                 assert one.asks("/two", "a.test").status == 308
@@ -308,8 +321,11 @@ sites: [{{names: [a.test], root: {root}}}]
 
 
 def open_files(pid: int) -> set[str]:
-    found = Path(f"/proc/{pid}/fd").iterdir()
-    return {Path(os.readlink(one)).name for one in found}
+    found = set()
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the process goes on, and may close one
+            found.add(Path(os.readlink(one)).name)
+    return found
 
 
 def holds(path: Path, text: str) -> bool:

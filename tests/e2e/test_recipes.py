@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,11 +97,11 @@ def app(folder: Path, title: str, port: int) -> Iterator[None]:
                 socket.create_connection(("127.0.0.1", port), 5).close()
                 break
             except OSError:
-                continue
+                time.sleep(0.05)  # another program's start has no event that could be awaited here
         yield
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def proxied(folder: Path, ports: tuple[int, int]) -> Iterator[tuple[Path, int]]:
     config.write_text(
         f"listen: {{http: ['127.0.0.1:{ports[0]}'], https: ['127.0.0.1:{ports[1]}']}}\n"
         f"state: {folder / 'state'}\nacme: {{directory: internal}}\n"
-        f"sites: [{{names: [{NAME}], backend: 'http://127.0.0.1:{port}', wait_for_backend: 10s}}]\n"
+        f"sites: [{{names: [{NAME}], backend: 'http://127.0.0.1:{port}', wait_for_backend: 60s}}]\n"
     )
     with Server(["--config", str(config)], folder) as server:
         server.await_log("certificate obtained")
@@ -155,7 +156,7 @@ def test_hypercorn_over_http2(folder: Path, ports: tuple[int, int]) -> None:
     config.write_text(
         f"listen: {{http: ['127.0.0.1:{ports[0]}'], https: ['127.0.0.1:{ports[1]}']}}\n"
         f"state: {folder / 'state'}\nacme: {{directory: internal}}\n"
-        f"sites: [{{names: [{NAME}], backend: 'h2c://127.0.0.1:{port}', wait_for_backend: 10s}}]\n"
+        f"sites: [{{names: [{NAME}], backend: 'h2c://127.0.0.1:{port}', wait_for_backend: 60s}}]\n"
     )
     (folder / "app").mkdir()
     with Server(["--config", str(config)], folder) as server:
@@ -187,9 +188,9 @@ def test_vite_tells_of_a_changed_file(proxied: tuple[Path, int], ports: tuple[in
                 subprotocols=[Subprotocol("vite-hmr")], origin=Origin(f"https://{NAME}"),
             ) as channel,
         ):  # fmt: skip
-            assert json.loads(channel.recv(20)) == {"type": "connected"}
+            assert json.loads(channel.recv(60)) == {"type": "connected"}
             (place / "main.js").write_text("import.meta.hot.accept(); console.log(2)\n")
-            told = json.loads(channel.recv(20))
+            told = json.loads(channel.recv(60))
             assert told["type"] == "update"
             assert told["updates"][0]["path"] == "/main.js"
         assert b"console.log(2)" in talk.asks("/main.js", NAME).body
@@ -217,6 +218,6 @@ def test_a_terminal_of_jupyter(proxied: tuple[Path, int], ports: tuple[int, int]
             channel.send(json.dumps(["stdin", "echo $((6*7))a\r"]))
             shown = ""
             while "42a" not in shown:
-                kind, *text = json.loads(channel.recv(30))
+                kind, *text = json.loads(channel.recv(60))
                 shown += "".join(text) if kind == "stdout" else ""
         assert talk.asks(f"/api/terminals/{name}", NAME, "DELETE", given).status == 204

@@ -64,7 +64,7 @@ class App:
         )
 
     def await_readiness(self) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while True:
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.port)).close()
@@ -75,7 +75,7 @@ class App:
     def stop(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
+        self.process.wait(60)
 
 
 def command(kind: str, folder: Path, port: int) -> list[str]:

@@ -34,7 +34,7 @@ sites:
             server.await_log(f"{name}.test: certificate obtained")
         using = context(state / "internal-ca/root.pem")
         for name in ("silent", "some", "all"):
-            with httpx.Client(verify=using) as client:
+            with httpx.Client(verify=using, timeout=60) as client:
                 for path, status in (("/?secret=1", 200), ("/nothing?secret=1", 404)):
                     response = client.get(
                         f"https://127.0.0.1:{ports[1]}{path}",

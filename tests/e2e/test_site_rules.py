@@ -87,7 +87,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for _ in range(2):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(EVENT), EVENT))
             self.wfile.flush()
-            SECOND.wait(30)
+            SECOND.wait(60)
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_: object) -> None:
@@ -120,7 +120,7 @@ class Place:
         transport = httpx.HTTPTransport(
             verify=using, http1=not self.http2, http2=self.http2, local_address=peer
         )
-        with httpx.Client(transport=transport, follow_redirects=False) as client:
+        with httpx.Client(transport=transport, follow_redirects=False, timeout=60) as client:
             return client.request(
                 method, f"https://127.0.0.1:{self.port}{path}",
                 headers={"Host": "a.test", **fields}, extensions={"sni_hostname": "a.test"},
@@ -134,11 +134,11 @@ class Place:
         using: ssl.SSLContext = context(self.ca)
         transport = httpx.HTTPTransport(verify=using, http1=not self.http2, http2=self.http2)
         with (
-            httpx.Client(transport=transport) as client,
+            httpx.Client(transport=transport, timeout=60) as client,
             client.stream(
                 "GET", f"https://127.0.0.1:{self.port}{path}",
                 headers={"Host": "a.test", "Accept-Encoding": coding},
-                extensions={"sni_hostname": "a.test"}, timeout=30,
+                extensions={"sni_hostname": "a.test"},
             ) as response,
         ):  # fmt: skip
             yield response

@@ -42,7 +42,7 @@ def s_client(port: int, *options: str) -> str:
         ["openssl", "s_client", "-connect", f"127.0.0.1:{port}",
          "-servername", "localhost", "-ign_eof", *options],
         input="GET / HTTP/1.0\r\nHost: localhost\r\n\r\n",
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     return done.stdout + done.stderr
 

@@ -71,7 +71,7 @@ def test_for_scripts(folder: Path, server: tuple[Server, int]) -> None:
     while asking.poll() is None:
         for path, status in (("/", 200), ("/app/x", 200), ("/down/x", 502)):
             assert https(port, "a.test", ca).asks(path, "a.test").status == status
-    text, _ = asking.communicate(timeout=30)
+    text, _ = asking.communicate(timeout=60)
     assert "\x1b" not in text
     (line,) = [one for one in text.splitlines() if one.startswith("a.test")]
     assert float(line.split()[1]) > 0
@@ -95,9 +95,10 @@ def test_on_a_terminal_that_changes_its_size(folder: Path, server: tuple[Server,
         _await(fd, b"q ends")
         assert b"\x1b[?1049h" in _seen
         _size(fd, 40, 12)
-        # The page that was on its way is the last wide one.
-        widths = [_widest(_await(fd, b"q ends")) for _ in range(3)]
-        assert widths[-1] <= 40, widths
+        # Pages that were on their way are wide.
+        while _widest(_await(fd, b"q ends")) > 40:
+            pass
+        assert _widest(_await(fd, b"q ends")) <= 40
         os.write(fd, b"q")
         _await(fd, b"\x1b[?1049l")
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
@@ -117,7 +118,7 @@ def _size(fd: int, columns: int, lines: int) -> None:
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
 
 
-def _await(fd: int, wanted: bytes, within: float = 20.0) -> bytes:
+def _await(fd: int, wanted: bytes, within: float = 60.0) -> bytes:
     """What comes until ``wanted`` has come, beginning after what was asked for before."""
     start, end = len(_seen), time.monotonic() + within
     while wanted not in _seen[start:]:

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,7 +95,7 @@ listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
 workers: 1
 state: {folder / "state"}
 proxy_protocol: 127.0.0.1/32
-limits: {{connections_per_address: 2, handshake_timeout: 1s}}
+limits: {{connections_per_address: 2, handshake_timeout: 3s}}
 sites: [{{names: [a.test], root: {root}}}]
 """
     )
@@ -114,7 +115,7 @@ V2 = (
 
 
 def introduced(port: int, header: bytes, ca: Path, slowly: bool = False) -> Talk:
-    raw = socket.create_connection(("127.0.0.1", port), timeout=10)
+    raw = socket.create_connection(("127.0.0.1", port), timeout=60)
     for piece in [header[i : i + 5] for i in range(0, len(header), 5)] if slowly else [header]:
         raw.sendall(piece)
     return Talk(context(ca).wrap_socket(raw, server_hostname="a.test"))
@@ -129,7 +130,7 @@ def test_the_header_tells_the_client(
     with introduced(ports[1], header, ca, slowly) as talk:
         assert talk.asks("/", "a.test").status == 200
     assert behind.await_access(peer=peer)["status"] == 200
-    raw = socket.create_connection(("127.0.0.1", ports[0]), timeout=10)
+    raw = socket.create_connection(("127.0.0.1", ports[0]), timeout=60)
     with Talk(raw) as talk:
         talk.says(header + b"GET /plain HTTP/1.1\r\nHost: a.test\r\n\r\n")
         assert talk.hears().status == 308
@@ -143,7 +144,7 @@ def test_without_the_header_nobody_gets_in(
     behind: Server, ports: tuple[int, int], first: bytes
 ) -> None:
     for port in ports:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
             raw.sendall(first)
             assert ended(raw)
     with socket.create_connection(("127.0.0.1", ports[1]), timeout=10) as raw:
@@ -455,7 +456,7 @@ state: {folder / "state"}
 sites:
   - names: [a.test]
     backend: "http://127.0.0.1:{backend}"
-    breaker: {{share: 50%, requests: 5, pause: 1s}}
+    breaker: {{share: 50%, requests: 5, pause: 3s}}
 """
     )
     with Server(["--config", str(config)], folder) as server:
@@ -463,10 +464,10 @@ sites:
         with Visitor(folder, ports[1]).visits("a.test") as talk:
             assert [talk.asks("/fails", "a.test").status for _ in range(5)] == [500] * 5
             answer = talk.asks("/", "a.test")
-            assert (answer.status, answer["retry-after"]) == (503, "1")
-            server.await_log("is left out for 1 s: 5 of 5 requests failed")
+            assert (answer.status, answer["retry-after"]) == (503, "3")
+            server.await_log("is left out for 3 s: 5 of 5 requests failed")
             while (status := talk.asks("/", "a.test").status) == 503:
-                pass
+                time.sleep(0.05)  # time itself is what is awaited
             assert status == 200
 
 

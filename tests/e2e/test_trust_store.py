@@ -68,6 +68,12 @@ def test_a_root_is_trusted_and_taken_out_again(
         finally:
             gone = treehouse("trust", "--remove", "--state", str(state))
         assert gone.returncode == 0, gone.stderr
+        assert "system: removed" in gone.stdout
+        assert f"browsers: removed ({home})" in gone.stdout
+        again = treehouse("trust", "--remove", "--state", str(state))
+        assert again.returncode == 0, again.stderr
+        assert "system: was not trusted" in again.stdout
+        assert f"browsers: was not trusted ({home})" in again.stdout
         assert "treehouse-internal-ca" not in names(home)
         with pytest.raises(ssl.SSLCertVerificationError):
             https(ports[1], "localhost", None, using=ssl.create_default_context())

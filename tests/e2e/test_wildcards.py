@@ -228,7 +228,7 @@ def test_a_certifier_that_is_killed_leaves_neither_a_hook_nor_a_record(
 
 
 def _await_file(path: Path, server: Server) -> Path:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not path.exists():
         assert time.monotonic() < deadline, server.text()
         time.sleep(0.02)  # a file of another process has no event that a test could await here

@@ -81,7 +81,7 @@ def place() -> Iterator[Place]:
                 yield Place(server, folder, two, three)
     finally:
         database.terminate()
-        database.wait(30)
+        database.wait(60)
         shutil.rmtree(folder)
 
 

@@ -62,7 +62,11 @@ def main() -> int:
             continue
         print(f"== {name}", flush=True)
         begun = time.monotonic()
-        status = step()
+        try:
+            status = step()
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            print(error, file=sys.stderr)
+            status = 1
         took = time.monotonic() - begun
         outcomes.append((name, status, took))
     print()

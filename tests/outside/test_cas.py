@@ -209,6 +209,11 @@ OBTAINED: dict[str, Case] = {
     "a valid authorization without its name": (
         ("authorization", Json(without=("identifier",), status="valid"), ALWAYS),
     ),
+    "an order whose empty places hold empty texts": (
+        ("newOrder", Json({"certificate": "", "error": ""}), 1),
+        ("order", Json({"finalize": "", "error": ""}, status="valid"), ALWAYS),
+        ("finalize", Json({"certificate": "", "error": {}}), ALWAYS),
+    ),
     "an answer to finalize that is empty": (("finalize", Heard(Say(b"")), 1),),
     "an answer to finalize that is a text": (("finalize", Heard(Say(b"ok")), 1),),
     "a valid order whose certificate comes later": (

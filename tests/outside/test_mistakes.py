@@ -56,6 +56,9 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     (SITE + ", auth: x}]", ("sites[0].auth",)),
     (SITE + ", try_files: x}]", ("sites[0].try_files",)),
     (SITE + ", gzip: on}]", ("sites[0].gzip", "compress")),
+    (SITE + ", fallback: index.html}]", ("sites[0].fallback", "write /index.html")),
+    (SITE + ", error_pages: {404: 404.html}}]", ("sites[0].error_pages", "write /404.html")),
+    (SITE.replace("www", "$HOME/www") + "}]", ("$HOME is not filled in", "write ${HOME}")),
     (SITE + ", encode: zstd}]", ("sites[0].encode", "compress")),
     (
         SITE + ", access_control_allow_origin: '*'}]",
@@ -340,6 +343,11 @@ GOOD = [
     "listen: {https: 8443, http: '8080'}\nsites: [{names: a.test, root: www, default: on}]",
     '{"sites": [{"names": ["a.test"], "root": "www"}]}',
     "log: {access: /dev/stdout}\nsites: [{names: a.test, root: www}]",
+    "compress: off\nsites: [{names: a.test, root: www, compress: on}]",
+    (
+        "headers: {set: {X-Cost: $5, X-Salt: $argon2id$v=19$m=19456, X-Home: $$HOME}}\n"
+        "sites: [{names: a.test, root: www}]"
+    ),
     "workers: '4'\nsites:\n- names: [a.test]\n  root: www\n",
     "sites: [{names: a.test, root: '${NOT_SET_HERE:-www}'}]",
     "\ufeffsites: [{names: a.test, root: www}]\r\n",

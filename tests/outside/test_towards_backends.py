@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.model import Backend, Health, ProxyAction, StickyCookie
+from proxy.config.schema.rules import RequestFieldRules
 from proxy.handlers.upstream.balancing import hashed_by
 from proxy.handlers.upstream.context import UpstreamContext
 from proxy.handlers.upstream.handler import Upstream
@@ -93,6 +94,31 @@ async def test_a_backend_sees(name: str, lane: bool) -> None:
             assert line in lines
         for beginning in unseen:
             assert not [line for line in lines if line.startswith(beginning)]
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ({}, b"x.test"),
+        ({"preserve_host": False}, b"127.0.0.1:%d"),
+        ({"request_headers": RequestFieldRules(host="app.internal:81")}, b"app.internal:81"),
+        ({"request_headers": RequestFieldRules(host="app.internal"), "preserve_host": False},
+         b"app.internal"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("lane", [True, False], ids=["lane", "h11"])
+async def test_the_host_that_a_backend_is_told(
+    options: dict[str, object], seen: bytes, lane: bool
+) -> None:
+    async with three(echo_head, lane, **options) as all_:
+        for first in (b"GET / HTTP/1.1\r\n", b"GET http://x.test/ HTTP/1.1\r\n"):
+            await all_.client.says(first + HOST + b"X-Forwarded-Host: evil.test\r\n\r\n")
+            await all_.client.hears(b"\r\n\r\nGET ")
+            await all_.client.hears(b"\r\n\r\n")
+            lines = all_.backend.heads[-1].split(b"\r\n")
+            told = [line for line in lines if line.startswith(b"host:")]
+            assert told == [b"host: " + (seen % all_.backend.port if b"%" in seen else seen)]
+            assert b"x-forwarded-host: x.test" in lines, "the client's own, for links"
 
 
 # Whether a request that a kept connection swallowed may be sent again.
@@ -481,7 +507,7 @@ async def test_a_name_with_a_dead_address_is_served_by_the_other_and_that_is_rem
     [
         ({}, None, b"host: 127.0.0.1:PORT"),
         ({}, "shop.test", b"host: shop.test"),
-        ({}, "::1", b"host: [::1]"),
+        ({}, "[::1]", b"host: [::1]"),
         ({"prefix": "/app"}, None, b"GET /app/hc HTTP/1.1"),
     ],
 )

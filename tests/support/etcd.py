@@ -1,4 +1,5 @@
-"""A real etcd for tests: Debian's, of three members, each on loopback ports of its own.
+"""A real etcd for tests: Debian's, of three members, each on loopback ports of its own, or each at a
+place of its own.
 
 with Etcd() as etcd:
     EtcdApi(etcd.endpoints)
@@ -15,17 +16,31 @@ import ssl
 import subprocess
 import tempfile
 import time
+import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from acme_client.storage.etcd.api import EtcdApi
 from support.program.ports import free_ports
 
 
-class Etcd:
-    """``members`` of them; ``arguments``: further ones for each member."""
+class Place(NamedTuple):
+    """Where a member is: its address, and what is put before its command, as ``ip netns exec``."""
 
-    def __init__(self, members: int = 3, arguments: tuple[str, ...] = ()) -> None:
+    address: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+
+
+class Etcd:
+    """``members`` of them; ``arguments``: further ones for each member; ``places``: of each."""
+
+    def __init__(
+        self,
+        members: int = 3,
+        arguments: tuple[str, ...] = (),
+        places: Sequence[Place] = (),
+    ) -> None:
         # In memory: every write waits for its members' disks.
         memory = Path("/dev/shm")
         self.folder = Path(
@@ -34,7 +49,8 @@ class Etcd:
         self.arguments = arguments
         ports = free_ports(2 * members)
         self.clients, self._peers = ports[:members], ports[members:]
-        self.endpoints = tuple(f"http://127.0.0.1:{port}" for port in self.clients)
+        self._places = places or [Place()] * members
+        self.endpoints = tuple(self._urls(self.clients))
         self.tls: ssl.SSLContext | None = None
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -49,13 +65,18 @@ class Etcd:
             self.kill(number)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _urls(self, ports: Sequence[int]) -> list[str]:
+        each = zip(self._places, ports, strict=True)
+        return [f"http://{place.address}:{port}" for place, port in each]
+
     def start(self, number: int) -> None:
         """Start one member, with what it has on its disk."""
-        peers = [f"http://127.0.0.1:{port}" for port in self._peers]
+        peers = self._urls(self._peers)
         cluster = ",".join(f"m{each}={url}" for each, url in enumerate(peers))
         with (self.folder / f"log{number}").open("ab") as log:
             self._running[number] = subprocess.Popen(
                 [
+                    *self._places[number].prefix,
                     "etcd", "--name", f"m{number}", "--data-dir", str(self.folder / f"m{number}"),
                     "--listen-client-urls", self.endpoints[number],
                     "--advertise-client-urls", self.endpoints[number],
@@ -80,7 +101,7 @@ class Etcd:
 
     def restore(self, snapshot: Path) -> None:
         """Have all members, which do not run, begin with what a snapshot has."""
-        peers = [f"http://127.0.0.1:{port}" for port in self._peers]
+        peers = self._urls(self._peers)
         cluster = ",".join(f"m{each}={url}" for each, url in enumerate(peers))
         for number, peer in enumerate(peers):
             folder = self.folder / f"m{number}"
@@ -93,6 +114,26 @@ class Etcd:
                 ],
                 env={**os.environ, "ETCDCTL_API": "3"}, check=True, capture_output=True,
             )  # fmt: skip
+
+    def leader(self) -> int:
+        """The number of the member that leads."""
+        api = EtcdApi(self.endpoints, self.tls)
+        try:
+            for number, endpoint in enumerate(self.endpoints):
+                with contextlib.suppress(OSError):
+                    said = api.of_member(endpoint, "/v3/maintenance/status", {})
+                    if said["leader"] == said["header"]["member_id"]:
+                        return number
+        finally:
+            api.close()
+        raise AssertionError("no member leads")
+
+    def figures(self, number: int) -> dict[str, float]:
+        """What a member counts of itself: by name, with labels as they stand there."""
+        with urllib.request.urlopen(f"{self.endpoints[number]}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
 
     def start_all(self) -> None:
         for number in range(len(self.clients)):
@@ -119,8 +160,11 @@ class Etcd:
     def ctl(self, *words: str) -> str:
         """Return what ``etcdctl`` says."""
         done = subprocess.run(
-            ["etcdctl", "--endpoints", ",".join(self.endpoints), *words],
+            [
+                "etcdctl", "--command-timeout=25s", "--dial-timeout=25s",
+                "--endpoints", ",".join(self.endpoints), *words,
+            ],
             env={**os.environ, "ETCDCTL_API": "3"},
-            capture_output=True, text=True, check=True, timeout=30,
+            capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         return done.stdout

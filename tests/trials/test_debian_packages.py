@@ -26,8 +26,9 @@ from support.program.booted import Booted
 from trials.report import Row, write
 from trials.visitors import FROM_APP, HOST, PAGE, Load
 
-# A folder with old/ and new/, two versions of the packages, and the bare systems beside it.
+# A folder with old/ and new/, two versions of the packages, and the one with the bare systems.
 TRY = Path(os.environ.get("PACKAGES_TRY", "/nonexistent"))
+SYSTEMS = Path(os.environ.get("PACKAGING_CACHE", TRY.parent))
 RELEASES = {"bookworm": 12, "trixie": 13}
 UNIT = "treehouse-proxy.service"
 UNPRIVILEGED = "treehouse-proxy-unprivileged.service"
@@ -138,9 +139,7 @@ def machine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Machine]:
     root = tmp_path_factory.mktemp(request.param)
-    subprocess.run(
-        ["tar", "-C", root, "-xf", TRY.parent / f"{request.param}-booted.tar"], check=True
-    )
+    subprocess.run(["tar", "-C", root, "-xf", SYSTEMS / f"{request.param}-booted.tar"], check=True)
     root.chmod(0o755)
     try:
         with Booted(root, tmp_path_factory.mktemp("machine")) as booted:
@@ -181,7 +180,7 @@ def test_the_life_of_a_package(machine: Machine, keep: Callable[[Row], None]) ->
 def _installed(machine: Machine, row: Row) -> None:
     """It runs, serves nothing, and says so."""
     row.install = machine.install("old")
-    assert "1.0.0" in machine.run("treehouse-proxy", "--version")
+    _accelerated(machine)
     assert machine.shown(UNIT, "ActiveState") == "active", machine.journal()
     assert machine.run("systemctl", "is-enabled", UNIT) == "enabled\n"
     nothing = "there is no site yet: nothing is served (write a site in /etc/treehouse-proxy/sites.d/*.yaml, then reload)"
@@ -210,6 +209,23 @@ def _installed(machine: Machine, row: Row) -> None:
     for unit in (UNIT, UNPRIVILEGED):
         path = f"/usr/lib/systemd/system/{unit}"
         assert machine.run("systemd-analyze", "verify", "--man=no", path) == ""
+
+
+def _accelerated(machine: Machine) -> None:
+    """The package has the lane of this release's Python; where it cannot be loaded, the program runs
+    without it, and says why."""
+    version = "treehouse-proxy, version 1.0.0"
+    assert machine.run("treehouse-proxy", "--version") == f"{version} (accelerated lane)\n"
+    lane = machine.run("find", "/usr/lib/treehouse-proxy", "-name", "lane.*.so").strip()
+    machine.run("mv", lane, "/tmp/lane")
+    machine.booted.put(lane, b"of another machine")
+    said = machine.run("treehouse-proxy", "--version")
+    assert said.startswith(f"{version} (pure Python: the accelerated lane cannot be loaded: ")
+    machine.run("systemctl", "restart", UNIT)
+    assert machine.shown(UNIT, "ActiveState") == "active", machine.journal()
+    machine.run("mv", "/tmp/lane", lane)
+    machine.run("chmod", "644", lane)
+    machine.run("systemctl", "restart", UNIT)
 
 
 def _configured(machine: Machine) -> None:

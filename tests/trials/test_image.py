@@ -255,6 +255,8 @@ def test_commands_work_in_it_and_nothing_else_is_there(serving: Container) -> No
     done = serving.exec("/usr/bin/treehouse-proxy", "status", "--state", "/var/lib/treehouse-proxy")
     assert done.returncode == 0, done.stderr
     assert "443" in done.stdout
+    done = serving.exec("/usr/bin/treehouse-proxy", "--version")
+    assert done.stdout.endswith(" (accelerated lane)\n"), done
     done = serving.exec("/bin/sh", "-c", "true")
     assert done.returncode != 0
     write = "open('/usr/lib/treehouse-proxy/x', 'w')"

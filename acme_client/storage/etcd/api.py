@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from ...late_dataclass import dataclass
 from ..store import Full, Unreachable
+from .figures import Figures
 
 Body = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -40,6 +41,10 @@ _LONGEST_ANSWER = 256 << 20
 _INVALID, _EXHAUSTED, _OUT_OF_RANGE, _UNAVAILABLE, _UNAUTHENTICATED = 3, 8, 11, 14, 16
 _DENIED = 7
 _NOT_FOUND = 5
+
+
+# How a member ends a connection that it does not want to have.
+_CUT_OFF = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
 
 
 class Refused(OSError):
@@ -66,7 +71,8 @@ class Login:
 
 
 class EtcdApi:
-    """``endpoints`` are URLs of members; ``tls`` is for those with https."""
+    """``endpoints`` are URLs of members; ``tls`` is for those with https, ``client_ends`` when its
+    client certificate does, in Unix seconds."""
 
     def __init__(
         self,
@@ -74,11 +80,13 @@ class EtcdApi:
         tls: ssl.SSLContext | None = None,
         login: Login | None = None,
         answers_within: float = _ANSWERS_WITHIN,
+        client_ends: float | None = None,
     ) -> None:
         self.endpoints = tuple(endpoints)
         self._tls = tls
         self._login = login
         self._answers_within = answers_within
+        self._client_ends = client_ends
         self._token = ""
         self._first = 0  # the member that answered last
         self._lock = threading.Lock()
@@ -86,6 +94,7 @@ class EtcdApi:
         self._closed = False
         self.answered_at = 0.0  # by `time.monotonic`; 0: never
         self.fault = ""  # why there was no answer last time; empty: there was one
+        self.figures = Figures()
 
     # Calls
 
@@ -144,7 +153,7 @@ class EtcdApi:
             if begun and isinstance(error, TimeoutError):
                 return
             self._first = number + 1
-            raise _unreachable(endpoint, error) from None
+            raise self._unreachable(endpoint, error) from None
         finally:
             connection.close()
 
@@ -176,6 +185,13 @@ class EtcdApi:
         self.fault = ""
 
     def _at(self, endpoint: str, path: str, body: Body) -> Answer:
+        begun = time.monotonic()
+        try:
+            return self._answer_of(endpoint, path, body)
+        finally:
+            self.figures.called(time.monotonic() - begun)
+
+    def _answer_of(self, endpoint: str, path: str, body: Body) -> Answer:
         with self._lock:
             idle = self._idle.get(endpoint)
             kept = idle.pop() if idle else None
@@ -196,7 +212,7 @@ class EtcdApi:
             connection.close()
             if isinstance(error, Refused | Unreachable | Full):
                 raise
-            raise _unreachable(endpoint, error) from None
+            raise self._unreachable(endpoint, error) from None
         with self._lock:
             keeps = not self._closed
             if keeps:
@@ -222,6 +238,23 @@ class EtcdApi:
         if parts.scheme == "https":
             return http.client.HTTPSConnection(host, port, timeout=timeout, context=self._tls)
         return http.client.HTTPConnection(host, port, timeout=timeout)
+
+    def _unreachable(self, endpoint: str, error: Exception) -> Unreachable:
+        """Say why a member did not answer. One that does not take our certificate cuts us off,
+        sometimes with an alert, and never says why."""
+        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            words = f"its certificate is not trusted: {error.verify_message}"
+        elif isinstance(error, TimeoutError):
+            words = "no answer in time"
+        elif isinstance(error, _CUT_OFF) and self._client_has_expired():
+            words = "our client certificate (cluster.cert_file) has expired"
+        elif isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
+            words = f"it does not take our client certificate (cluster.cert_file): {words}"
+        return Unreachable(errno.EHOSTUNREACH, f"{endpoint}: {words or type(error).__name__}")
+
+    def _client_has_expired(self) -> bool:
+        return self._client_ends is not None and time.time() >= self._client_ends
 
     def _log_in(self) -> None:
         if self._login is None:
@@ -288,12 +321,3 @@ def _error(data: bytes, status: int) -> OSError:
     if code == _EXHAUSTED and "space exceeded" in text:
         return Full(errno.ENOSPC, "etcd takes nothing more: its quota is used up (alarm NOSPACE)")
     return Refused(text, code)
-
-
-def _unreachable(endpoint: str, error: Exception) -> Unreachable:
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        words = f"its certificate is not trusted: {error.verify_message}"
-    elif isinstance(error, TimeoutError):
-        words = "no answer in time"
-    return Unreachable(errno.EHOSTUNREACH, f"{endpoint}: {words or type(error).__name__}")

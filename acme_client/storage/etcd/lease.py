@@ -32,13 +32,19 @@ class Lease:
         self._over = threading.Event()
 
     @classmethod
-    def begun(cls, api: EtcdApi, lasts: int, lost: Callable[[], object]) -> Lease:
-        """Begin one. ``lost`` is called, by a thread, when the engine has ended it. Raises
-        OSError."""
+    def begun(
+        cls,
+        api: EtcdApi,
+        lasts: int,
+        lost: Callable[[], object],
+        kept: Callable[[], object] = lambda: None,
+    ) -> Lease:
+        """Begin one. ``lost`` is called when the engine has ended it, ``kept`` whenever the engine
+        has kept it, both by a thread. Raises OSError."""
         asked_at = time.monotonic()
         answer = api.call("/v3/lease/grant", {"TTL": lasts})
         lease = cls(api, number(answer.get("ID")), number(answer.get("TTL")) or lasts, asked_at)
-        threading.Thread(target=lease._keep, args=(lost,), name="lease", daemon=True).start()
+        threading.Thread(target=lease._keep, args=(lost, kept), name="lease", daemon=True).start()
         return lease
 
     def lives(self) -> bool:
@@ -52,7 +58,7 @@ class Lease:
         self._over.set()
         self._api.call("/v3/lease/revoke", {"ID": str(self.name)})
 
-    def _keep(self, lost: Callable[[], object]) -> None:
+    def _keep(self, lost: Callable[[], object], kept: Callable[[], object]) -> None:
         while not self._over.wait(self._lasts / 3):
             asked_at = time.monotonic()
             try:
@@ -65,6 +71,7 @@ class Lease:
                 continue  # it may be kept still when the engine is back
             if number(answer.get("TTL")) > 0:
                 self._until = asked_at + self._lasts
+                kept()
             elif not self._over.is_set():
                 self._over.set()
                 lost()

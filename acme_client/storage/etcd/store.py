@@ -20,8 +20,10 @@ import contextlib
 import errno
 import itertools
 import json
+import math
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -34,6 +36,7 @@ from ..store import (
     Files,
     Lock,
     Names,
+    Unreadable,
     demand_known,
 )
 from .api import Answer, EtcdApi, below, decoded, encoded, number
@@ -46,18 +49,15 @@ _LOCK, _SESSION = ":lock/", ":session/"
 # Operations that a transaction may have by the engine's default, `--max-txn-ops`.
 _OPERATIONS_MOST = 128
 _TRIES = 20
-_REVISIONS = {"create_revision", "mod_revision"}
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
 _PAGE = 200
+# What is to pass away by itself has one lease for so many seconds: each costs the engine a write.
+_LEASE_SHARED_FOR = 60.0
 
 Operation = Mapping[str, Any]
 # Said here, because `list` means something else inside the class.
 Operations = list[Operation]
 Numbers = list[int]
-
-
-class Unreadable(OSError):
-    """A document cannot be opened: damaged, forged, or sealed with another secret."""
 
 
 class Folder(NamedTuple):
@@ -92,6 +92,11 @@ class EtcdStore:
         self._beginning = threading.Lock()
         self._lease: Lease | None = None
         self._watches: list[Watch] = []
+        self._passing: dict[float, tuple[int, float]] = {}  # leases of what is to pass away
+        # Keys of locks that nobody holds, which the engine has still, or may have: it has not been
+        # heard when they were given back, or not in time when they were taken. Each with the
+        # condition that it is that lock.
+        self._left: list[tuple[str, Operation]] = []
 
     # Reading
 
@@ -128,10 +133,7 @@ class EtcdStore:
         found: dict[str, bytes | Unreadable] = {}
         seen = self._folder(folder)
         for last, value in seen.values.items():
-            try:
-                found[last] = self._opened(folder, last, value)
-            except Unreadable as fault:
-                found[last] = fault
+            found[last] = self._tried(folder, last, value)
         return found, seen.at
 
     def previous(self, folder: str) -> dict[str, bytes]:
@@ -158,6 +160,7 @@ class EtcdStore:
                     seen = folders[edit.folder] = self._folder(edit.folder)
                     compares += self._is_still(edit.folder, seen)
                 if edit.replaces is not ANYTHING and folders[edit.folder].mark != edit.replaces:
+                    self.api.figures.conflict()
                     raise Conflict(errno.EEXIST, "it has changed meanwhile", edit.folder)
                 if edit.files:
                     self._put_files(edit.folder, folders[edit.folder], edit.files, operations)
@@ -203,14 +206,35 @@ class EtcdStore:
         answer = self._transaction([], [operation])
         return number(answer.get("header", {}).get("revision"))
 
+    def put_for(self, folder: str, file: str, data: bytes, seconds: float) -> None:
+        """Store a file alone that the engine deletes by itself, at the earliest after these seconds
+        and a minute later at the latest, whether or not we live. Raises OSError."""
+        now = time.monotonic()
+        with self._beginning:
+            lease, since = self._passing.get(seconds, (0, 0.0))
+            if not lease or now > since + _LEASE_SHARED_FOR:
+                lasts = math.ceil(seconds + _LEASE_SHARED_FOR)
+                lease = number(self.api.call("/v3/lease/grant", {"TTL": lasts}).get("ID"))
+                self._passing[seconds] = lease, now
+        try:
+            self._transaction([], [self._put(folder, file, data, lease)])
+        except OSError:
+            self._passing.pop(seconds, None)  # an engine that was restored does not know it
+            raise
+
     # Locks and sessions
 
     def lock(self, folder: str, lease: float) -> Lock | None:
+        self.give_back()
         held = self._session()
         key = self._lock_key(folder)
         ours = secrets.token_hex(8)
         put = _writing(key, ours.encode(), lease=str(held.name))
-        answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
+        try:
+            answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
+        except OSError:
+            self._left.append((key, _is(key, ours.encode())))
+            raise
         if answer.get("succeeded"):
             return _EtcdLock(self, key, number(answer["header"].get("revision")), held)
         # A call that was made twice, because its first answer was lost, finds its own lock.
@@ -219,66 +243,22 @@ class EtcdStore:
                 return _EtcdLock(self, key, number(found.get("create_revision")), held)
         return None
 
-    def claim(self, folder: str, owner: str) -> tuple[Lock | None, str]:
-        """Claim a folder for an owner, who has it until the claim is given back or given to another
-        owner, whether or not the owner lives. Returns the lock and the owner; where another owner
-        has the claim, that owner and no lock. Raises OSError, `Unreadable`."""
-        key = self._lock_key(folder)
-        put = self._writing_owner(folder, owner)
-        answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
-        if answer.get("succeeded"):
-            return _EtcdLock(self, key, number(answer["header"].get("revision")), None), owner
-        (found,) = answer["responses"][0]["response_range"]["kvs"]
-        has, revision = self._owner_in(folder, found)
-        if has != owner:
-            return None, has
-        return _EtcdLock(self, key, revision, None), owner
+    def give_back(self) -> None:
+        """Give back the locks that the engine has not heard of that they are nobody's. They would
+        not end by themselves, because our session goes on. Raises OSError."""
+        while self._left:
+            key, condition = self._left[0]
+            self._transaction([condition], [_removal(key)])
+            with contextlib.suppress(ValueError):  # another thread was faster
+                self._left.remove((key, condition))
 
-    def owner(self, folder: str) -> str | None:
-        """Return who has claimed a folder. Raises OSError, `Unreadable`."""
-        claimed = self._claimed(folder)
-        return claimed[0] if claimed is not None else None
-
-    def give(self, folder: str, owner: str) -> None:
-        """Give a claim to this owner, whoever has it: the owner before is fenced off."""
-        self._transaction([], [self._writing_owner(folder, owner)])
-
-    def take(self, folder: str, owner: str, successor: str) -> bool:
-        """Give a claim to another owner, unless it is no longer this one's; returns whether it has
-        been given. Raises OSError, `Unreadable`."""
-        claimed = self._claimed(folder)
-        if claimed is None or claimed[0] != owner:
-            return False
-        same = _changed_at(self._lock_key(folder), claimed[1])
-        answer = self._transaction([same], [self._writing_owner(folder, successor)])
-        return bool(answer.get("succeeded"))
-
-    def is_there(self, folder: str, file: str) -> bool:
-        """Whether a file that was stored alone is there. Raises OSError."""
-        return self._exists(self._key(folder, file))
+    def _kept(self) -> None:
+        """Our session goes on: the engine can be heard again, perhaps."""
+        with contextlib.suppress(OSError):
+            self.give_back()
 
     def _lock_key(self, folder: str) -> str:
         return f"{self.prefix}{_LOCK}{folder}"
-
-    def _claimed(self, folder: str) -> tuple[str, int] | None:
-        """Return who has claimed a folder, and the revision at which the claim was written; None
-        for a folder that is not claimed."""
-        answer = self.api.call("/v3/kv/range", {"key": encoded(self._lock_key(folder))})
-        for found in answer.get("kvs") or ():
-            return self._owner_in(folder, found)
-        return None
-
-    def _owner_in(self, folder: str, found: Mapping[str, Any]) -> tuple[str, int]:
-        key = self._lock_key(folder)
-        try:
-            owner = self._seals.open(key, folder, decoded(found.get("value"))).decode()
-        except (NotOpened, UnicodeDecodeError) as why:
-            raise Unreadable(errno.EBADMSG, f"{key} cannot be used: {why}") from None
-        return owner, number(found.get("mod_revision"))
-
-    def _writing_owner(self, folder: str, owner: str) -> Operation:
-        key = self._lock_key(folder)
-        return _writing(key, self._seals.seal(key, folder, owner.encode()))
 
     def seal_anew(self) -> tuple[int, Names]:
         """Seal everything with the first secret; returns how many documents were, and the keys of
@@ -287,16 +267,15 @@ class EtcdStore:
         done, closed = 0, []
         for key, value, revision in self._range(self.prefix):
             rest = key.removeprefix(self.prefix)
-            if rest.startswith(_SESSION) or not value:
+            if rest.startswith((_SESSION, _LOCK)) or not value:
                 continue
-            folder = rest.removeprefix(_LOCK) if rest.startswith(_LOCK) else rest.rpartition("/")[0]
+            folder = rest.rpartition("/")[0]
             try:
                 sealed = self._seals.seal(key, folder, self._seals.open(key, folder, value))
             except NotOpened:
-                if not rest.startswith(_LOCK):
-                    closed.append(key)
+                closed.append(key)
                 continue
-            # The lease stays what it is, and so does a lock's token, its revision of creation.
+            # The lease stays what it is.
             put = _writing(key, sealed, ignore_lease=True)
             answer = self._transaction([_changed_at(key, revision)], [put])
             done += bool(answer.get("succeeded"))
@@ -317,16 +296,12 @@ class EtcdStore:
     def _session(self) -> Lease:
         with self._beginning:
             if self._lease is None or not self._lease.lives():
-                lease = Lease.begun(self.api, self._lasts, self._lost)
+                lease = Lease.begun(self.api, self._lasts, self._lost, self._kept)
                 key = f"{self.prefix}{_SESSION}{lease.name:x}"
                 put = {"key": encoded(key), "value": "", "lease": str(lease.name)}
                 self.api.call("/v3/kv/put", put)
                 self._lease = lease
             return self._lease
-
-    def watch_claims(self, wake: Callable[[], object]) -> None:
-        """Have ``wake`` called when a claim has been taken or given back."""
-        self._watches.append(Watch(self.api, f"{self.prefix}{_LOCK}", wake))
 
     # Others
 
@@ -334,6 +309,44 @@ class EtcdStore:
         watch = Watch(self.api, f"{self.prefix}{folder}/", wake or (lambda: None))
         self._watches.append(watch)
         return watch.changed
+
+    def follow(
+        self, folder: str, wake: Callable[[], object]
+    ) -> tuple[Changes, Callable[[], dict[str, bytes | Unreadable]]]:
+        """Watch a folder of small files that were stored alone, and keep them in memory: where they
+        change all the time nobody asks for them. Returns what `watch` returns, and a function that
+        returns the files, each for itself, as far as they have been heard of. Raises OSError."""
+        start = f"{self.prefix}{folder}/"
+        watch = Watch(self.api, start, wake, keeps_values=True)
+        self._watches.append(watch)
+        opened: dict[str, tuple[bytes, bytes | Unreadable]] = {}
+
+        def files() -> dict[str, bytes | Unreadable]:
+            nonlocal opened
+            before, opened = opened, {}
+            for key, sealed in watch.values().items():
+                last = key.removeprefix(start)
+                if "/" in last or last.startswith(":"):
+                    continue
+                known = before.get(last)
+                if known is None or known[0] != sealed:
+                    known = (sealed, self._tried(folder, last, sealed))
+                opened[last] = known
+            return {last: found for last, (_sealed, found) in opened.items()}
+
+        return watch.changed, files
+
+    def _tried(self, folder: str, last: str, sealed: bytes) -> bytes | Unreadable:
+        try:
+            return self._opened(folder, last, sealed)
+        except Unreadable as fault:
+            return fault
+
+    def heard(self, folder: str) -> int:
+        """Return the engine's revision up to which a folder that is watched has been heard of; 0
+        for one that is not."""
+        start = f"{self.prefix}{folder}/"
+        return min((one.revision for one in self._watches if one.prefix == start), default=0)
 
     def tidy(self) -> None:
         """Nothing is left by writers that are interrupted."""
@@ -471,6 +484,7 @@ class EtcdStore:
         """Make a step that depends on what it has read; again while other writers are faster."""
         fence = _fence(by)
         if by is not None and not by.holds():
+            self.api.figures.fenced()
             raise Fenced(errno.EPERM, "the lock has been lost")
         for _attempt in range(_TRIES):
             compares, operations = compose()
@@ -482,11 +496,10 @@ class EtcdStore:
                 return
             for response, one in zip(answer.get("responses") or (), fence, strict=False):
                 found = response.get("response_range", {}).get("kvs") or [{}]
-                if any(
-                    number(found[0].get(each)) != number(one.get(each))
-                    for each in one.keys() & _REVISIONS
-                ):
+                if number(found[0].get("create_revision")) != number(one["create_revision"]):
+                    self.api.figures.fenced()
                     raise Fenced(errno.EPERM, "the lock has been lost")
+            self.api.figures.conflict()
         raise Conflict(errno.EAGAIN, "others change it all the time")
 
     def _transaction(
@@ -502,33 +515,30 @@ class EtcdStore:
 
 
 class _EtcdLock:
-    """``lease`` None: a claim, which is held until it is given back."""
-
-    def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease | None) -> None:
+    def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease) -> None:
         self.token = token
         self.key = key
         self._store = store
         self._lease = lease
         self._given_back = False
 
-    @property
-    def leased(self) -> bool:
-        return self._lease is not None
-
     def holds(self) -> bool:
-        return not self._given_back and (self._lease is None or self._lease.lives())
+        return not self._given_back and self._lease.lives()
 
     def release(self) -> None:
         self._given_back = True
-        self._store._transaction(_fence(self), [_removal(self.key)])
+        try:
+            self._store._transaction(_fence(self), [_removal(self.key)])
+        except OSError:
+            self._store._left.append((self.key, _created_at(self.key, self.token)))
+            raise
 
 
 def _fence(by: object) -> Operations:
     """The condition that a lock is its holder's still."""
     if not isinstance(by, _EtcdLock):
         return []
-    # A claim is its owner's until another owner is written into it.
-    return [(_created_at if by.leased else _changed_at)(by.key, by.token)]
+    return [_created_at(by.key, by.token)]
 
 
 def _created_at(key: str, revision: int) -> Operation:
@@ -539,6 +549,11 @@ def _created_at(key: str, revision: int) -> Operation:
         "result": "EQUAL",
         "create_revision": str(revision),
     }
+
+
+def _is(key: str, value: bytes) -> Operation:
+    """The condition that a key has this value."""
+    return {"key": encoded(key), "target": "VALUE", "result": "EQUAL", "value": encoded(value)}
 
 
 def _changed_at(key: str, revision: int) -> Operation:

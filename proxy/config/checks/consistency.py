@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
-from ipaddress import ip_address
-from itertools import chain, combinations
+from itertools import combinations
 
 from acme_client.rate_limits.published import is_public_suffix
 
@@ -25,12 +24,12 @@ from ..schema.document import Admin, Site
 from ..schema.inherit import innermost
 from ..schema.parse import Parsed
 from ..schema.rules import Rules
-from ..schema.site import Serving
 from ..syntax.addresses import is_loopback, spell_address
 from ..syntax.faults import Fault, Origins, Path, shown
 from ..syntax.names import has_underscore, is_wildcard, publicly_certifiable
 from ..syntax.patterns import same_requests
 from ..values import Address
+from . import circles
 
 # Let's Encrypt, rate limits, 2026: up to 100 names on one certificate. Other CAs allow no more.
 _NAMES_PER_CERTIFICATE = 100
@@ -82,7 +81,7 @@ def check(parsed: Parsed) -> Iterator[Fault]:
                 "make another site the default one",
             )
         if "listen" not in parsed.broken:
-            yield from _loops(site, at, parsed)
+            yield from circles.backends(site, at, parsed)
 
 
 def internal(site: Site, acme: Acme) -> bool:
@@ -189,12 +188,13 @@ def _admin(parsed: Parsed, admin: Admin) -> Iterator[Fault]:
 
 
 def _not_shared(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
-    """Names on demand belong to one machine."""
-    if site.on_demand is not None and parsed.document.cluster is not None:
+    """Whoever a client comes to for a new name has to order its certificate."""
+    cluster = parsed.document.cluster
+    if site.on_demand is not None and cluster is not None and not cluster.order:
         yield parsed.origins.fault(
             (*at, "on_demand"),
-            "names on demand cannot be shared by a cluster yet",
-            "take cluster or on_demand out",
+            "this machine orders no certificates (cluster.order: false), so none for a new name",
+            "take order: false or on_demand out",
         )
 
 
@@ -356,33 +356,3 @@ def _routes(site: Site, at: Path, origins: Origins) -> Iterator[Fault]:
                 "leave one of the two out",
             )
         first.setdefault(requests, path)
-
-
-def _loops(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
-    """Find backends at our own addresses: each request would come back until it is refused."""
-    listen = parsed.document.listen
-    servings: list[tuple[Path, Serving]] = [(at, site)]
-    servings += [((*at, "routes", i), route) for i, route in enumerate(site.routes)]
-    for path, serving in servings:
-        for number, each in enumerate(serving.backend or ()):
-            backend = Address(each.url.host, each.url.port)
-            if any(_reaches(backend, own) for own in chain(listen.http, listen.https)):
-                yield parsed.origins.fault(
-                    (*path, "backend", number),
-                    f"{shown(each.url.url)} is this proxy itself",
-                    "give the port that the application listens on",
-                )
-
-
-def _reaches(backend: Address, own: Address) -> bool:
-    if backend.port != own.port or not own.port:
-        return False
-    host = "127.0.0.1" if backend.host == "localhost" else backend.host
-    if own.host == host:
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    everywhere = ("", "0.0.0.0" if address.version == 4 else "::")  # noqa: S104 - compared only
-    return own.host in everywhere and (address.is_loopback or address.is_unspecified)

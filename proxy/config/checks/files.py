@@ -388,7 +388,7 @@ def _state(parsed: Parsed, state: FilePath, roots: list[Place]) -> Iterator[Faul
                     ("state",),
                     f"the state directory {state} lies in the document root {root}, "
                     "and its keys would be served",
-                    "keep it elsewhere, such as /var/lib/treehouse-proxy",
+                    f"name a folder within {root} as root, or keep the state elsewhere",
                 )
             case "inside":
                 yield origins.fault(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import time
@@ -60,7 +61,10 @@ def _tried(entries: list[FilterUse], code: FilterCode, identity: tuple[int, int]
     pid = os.fork()
     if pid == 0:
         try:
-            os.close(reading)
+            # Nothing of ours is open while code of users runs: who reads the configuration speaks
+            # with a process that may be root (`config_process`).
+            os.closerange(3, writing)
+            os.closerange(writing + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             if os.geteuid() == 0:
                 code.import_installed()
             _become(identity)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar
 from ...filters.code import FilterName
 from ..syntax.faults import Wrong, shown
 from ..syntax.kinds import duration, from_folder
+from ..syntax.plain_word import PlainWord
 from ..syntax.sections import Before, Field, Reading, Section, alone, section
-from ..syntax.yaml_reader import PlainWord
 
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _NUMBER = re.compile(r"[-+]?(?:\d+|\d*\.\d+|\d+\.\d*)(?:[eE][-+]?\d+)?")

@@ -38,7 +38,16 @@ from ..syntax.kinds import (
 )
 from ..syntax.names import parse_name
 from ..syntax.password_hashes import NotAHash, check_hash, check_user
-from ..syntax.sections import Before, Field, Many, Section, alone, already_read, section
+from ..syntax.sections import (
+    SWITCH,
+    Before,
+    Field,
+    Many,
+    Section,
+    alone,
+    already_read,
+    section,
+)
 from ..syntax.units import parse_size, spell_size
 from ..values import HashKey
 from .access import CorsEntry, ForwardAuthEntry, off_is_none
@@ -120,7 +129,7 @@ def joined(outer: Any, inner: Any) -> Any:
         **(
             {"default": tuple((dict(outer.default) | dict(inner.default)).items()),
              "security": inner.security or outer.security}
-            if isinstance(inner, ResponseFieldRules) else {}
+            if isinstance(inner, ResponseFieldRules) else {"host": inner.host or outer.host}
         ),
     )  # fmt: skip
 
@@ -154,12 +163,17 @@ class ResponseFieldRules(_FieldRules):
 
 @section
 class RequestFieldRules(_FieldRules):
-    """Fields of requests to backends; else as `ResponseFieldRules`."""
+    """Fields of requests to backends; else as `ResponseFieldRules`. ``host`` stands in place of the
+    client's Host, which backends still find in X-Forwarded-Host."""
 
     set: RequestPairs = Field(default=(), description="In place of what the client says.")
     add: RequestPairs = Field(default=(), description="Beside what the client says.")
     remove: Many[Annotated[str, word(field_rules.removable_request_name)]] = Field(
         default=(), description="Names of fields that are left out; forwarding fields as well."
+    )
+    host: Annotated[str, word(field_rules.host)] | None = Field(
+        default=None,
+        description="Host of all these requests, as app.internal:8080; else preserve_host decides.",
     )
 
 
@@ -179,10 +193,10 @@ class Health(Section):
     timeout: Annotated[float, duration("10ms", "5m")] = Field(
         default=2.0, description="Until a check has failed."
     )
-    host: Annotated[str, word(parse_name)] | None = Field(
+    host: Annotated[str, word(field_rules.host)] | None = Field(
         default=None,
-        description="Host of the check; left out, the site's first name, or the backend's address "
-        "where preserve_host is false.",
+        description="Host of the check; left out, that of request_headers, else the site's first "
+        "name, or the backend's address where preserve_host is false.",
     )
     grpc: Switch = Field(
         default=False,
@@ -402,7 +416,10 @@ class Compression(Section):
 def _mode_alone(given: object) -> object:
     if isinstance(given, bool):
         return {"mode": str(given).lower()}
-    return {"mode": given.lower()} if isinstance(given, str) else given
+    if not isinstance(given, str):
+        return given
+    meant = SWITCH.get(given.lower())
+    return {"mode": given.lower() if meant is None else str(meant).lower()}
 
 
 CompressionEntry = Annotated[Compression, Before(_mode_alone, written_as=bool | str | Compression)]

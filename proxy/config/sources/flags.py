@@ -12,10 +12,11 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from acme_client.late_dataclass import dataclass
 
+from ..options import Options
 from ..syntax.addresses import parse_host, parse_listen, spell_address
 from ..syntax.faults import Fault, Origin, Origins, Wrong
 from ..syntax.faults import Path as KeyPath
@@ -27,36 +28,6 @@ from .sites_dir import scan
 DEFAULT_CONFIG = Path("/etc/treehouse-proxy/config.yaml")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line said; None, or nothing, where it did not say."""
-
-    config: Path | None = None
-    domain: tuple[str, ...] = ()  # each may hold several, separated by commas
-    root: Path | None = None
-    backend: tuple[str, ...] = ()
-    sites: Path | None = None
-    email: str | None = None
-    acme_directory: str | None = None
-    acme_ca: Path | None = None
-    state: Path | None = None
-    user: str | None = None
-    group: str | None = None
-    http_port: int | None = None
-    https_port: int | None = None
-    bind: tuple[str, ...] = ()
-    workers: str | None = None
-    log_format: Literal["text", "json"] | None = None
-    log_level: str | None = None
-    sandbox: str | None = None
-    fast_lane: bool | None = None
-    uvloop: bool | None = None
-
-    @property
-    def give_a_site(self) -> bool:
-        return bool(self.domain or self.root or self.backend or self.sites)
 
 
 # Flags and the keys they stand for

@@ -11,9 +11,12 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..syntax.faults import Fault, Wrong
-from ..syntax.yaml_reader import Document
+
+if TYPE_CHECKING:
+    from ..syntax.yaml_reader import Document
 
 _MOST = 10_000  # files; more are a slip in a pattern
 _ONLY_SITES = (

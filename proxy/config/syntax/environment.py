@@ -1,8 +1,10 @@
 """Variables of the environment in values: ``${NAME}`` and ``${NAME:-default}``, as in a shell.
 
 ``$$`` is a dollar. A dollar before anything else is itself, so that the hash of a password, which
-is full of them, needs no care. A variable that is not set and has no default is a fault, because an
-empty word in its place would be found out later and elsewhere. Pure: the environment is handed in.
+is full of them, needs no care; but the name of a variable that is set was hardly meant to stand
+there without braces, and is a fault. A variable that is not set and has no default is a fault,
+because an empty word in its place would be found out later and elsewhere. Pure: the environment is
+handed in.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from collections.abc import Mapping
 from .faults import Wrong, shown
 
 _PIECE = re.compile(r"\$\$|\$\{([^{}]*)\}|\$\{")
+# A variable without braces. Hashes of passwords have short words behind their dollars: $v=19$m=64.
+_BARE = re.compile(r"(?<!\$)\$([A-Za-z_][A-Za-z0-9_]{2,})(?![A-Za-z0-9_])", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SAY = "write it like ${NAME} or ${NAME:-default}; a dollar itself is $$"
 
@@ -26,6 +30,12 @@ class FromVariable(str):
 
 def expand(text: str, environment: Mapping[str, str]) -> str:
     """Return the text with its variables filled in. Raises `Wrong`."""
+    for found in _BARE.finditer(text) if "$" in text else ():
+        if found[1] in environment:
+            raise Wrong(
+                f"${found[1]} is not filled in",
+                f"write ${{{found[1]}}}; $${found[1]} is these very characters",
+            )
     return _PIECE.sub(lambda found: _piece(found, environment), text)
 
 

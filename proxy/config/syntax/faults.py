@@ -11,7 +11,6 @@ and names a flag or an entry of the sites directory where there is no line to na
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 from acme_client.late_dataclass import dataclass
 
@@ -50,6 +49,9 @@ class ConfigurationFaults(Exception):
         self.notices = tuple(sorted(set(notices), key=_position))
         self.faults = tuple(sorted(set(faults), key=_position))
         super().__init__("\n".join(map(str, self.faults)))
+
+    def __reduce__(self) -> tuple[type[ConfigurationFaults], tuple[object, ...]]:
+        return ConfigurationFaults, (self.faults, self.notices)
 
 
 class Wrong(ValueError):
@@ -152,6 +154,8 @@ _ALIKE, _SLIP = 0.72, 0.87
 def nearest(word: str, known: Sequence[str]) -> str:
     """Say what to do about a word that is not one of ``known``."""
     small = word.lower()
+    from difflib import get_close_matches  # only for faults
+
     close = get_close_matches(small, known, n=1, cutoff=_ALIKE)
     if not close and len(small) > 1:
         close = [one for one in known if one.startswith(small) or (len(one) > 2 and one in small)]
@@ -162,6 +166,8 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 def slip_of(word: str, known: Sequence[str]) -> str | None:
     """Return the one of ``known`` that ``word`` is a misspelling of, if there is one."""
+    from difflib import get_close_matches
+
     close = get_close_matches(word.lower().replace("-", "_"), known, n=1, cutoff=_SLIP)
     return close[0] if close else None
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 
 from .faults import Wrong, nearest, shown
+from .names import is_wildcard, parse_name
 
 IN_TOKENS = r"[A-Za-z0-9!#$%&'*+.^_`|~-]"  # a character that tokens may have
 _NAME = re.compile(rf"{IN_TOKENS}{{1,128}}")
 _VALUE = re.compile(r"[\x20-\x7e]{0,8192}")
 PLACE = re.compile(r"\{([a-z_]+)\}")
 PLACES = ("host", "path", "query", "id", "scheme", "client")
+
+_HIGHEST_PORT = 65535
 
 # RFC 9110 §7.6.1 and RFC 9112: they belong to one connection, or say where a message ends.
 _FRAMING = frozenset(
@@ -72,10 +75,29 @@ def removable_request_name(text: str) -> str:
     if name in ("cdn-loop", "x-request-id"):
         raise Wrong(f"{shown(text)} is written by the server", "leave it out")
     if name == "host":
-        raise Wrong("Host is no field to be written here", "see preserve_host")
+        raise Wrong(
+            "Host is no field to be written here",
+            "write request_headers: {host: NAME}, or preserve_host: false for the backend's own",
+        )
     if name in _FRAMING or name == "expect":
         raise Wrong(f"{shown(text)} is written by the protocol", "leave it out")
     return name
+
+
+def host(text: str) -> str:
+    """What backends are told as Host in place of the client's: NAME, ADDRESS, either with :PORT
+    (RFC 9110 §7.2). Raises `Wrong`."""
+    whole, port = text.strip(), ""
+    if found := re.fullmatch(r"(\[[^\]]*\]|[^:/]*):([0-9]{1,5})", whole, re.ASCII):
+        whole, port = found[1], f":{found[2]}"
+        if not 0 < int(found[2]) <= _HIGHEST_PORT:
+            raise Wrong(f"{shown(text)} has a port that does not exist", "ports are 1 to 65535")
+    if PLACE.search(whole):
+        raise Wrong(f"{shown(text)} has a place to fill in", "Host is a fixed name here")
+    name = parse_name(whole)
+    if is_wildcard(name):
+        raise Wrong(f"{shown(text)} is a pattern and no name", "write the one that backends expect")
+    return (f"[{name}]" if ":" in name else name) + port
 
 
 def value(text: str) -> str:

@@ -4,18 +4,13 @@ One spelling of each comes out, the one that certificates, SNI and the router co
 A-labels (RFC 5890 §2.3.2.1) without a trailing dot, and IP addresses in their canonical text form
 without brackets. Nothing here asks the DNS.
 
-The idna package and its tables are loaded with this module and not when the first such name comes
-up: after the privileges are dropped the interpreter's files may be out of reach, and a reload must
-still be able to read them.
+The idna package and its tables are loaded when the first name comes up that is not ASCII.
 """
 
 from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
-
-import idna
-import idna.uts46data  # idna loads its mapping table late; see above
 
 from .faults import Wrong, shown
 
@@ -87,6 +82,8 @@ def _to_ascii(bare: str, text: str) -> str:
     if bare.isascii():
         name = bare.lower()
     else:
+        import idna
+
         try:
             # The tables' own rule on letters would refuse underscores; `_LABEL` has the last word.
             name = idna.encode(bare, uts46=True).decode("ascii")

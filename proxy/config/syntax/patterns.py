@@ -78,6 +78,8 @@ def parse_site_path(text: str) -> str:
     """The path of one page of a site, without a query. Raises `Wrong`."""
     if "*" in text:
         raise Wrong(f"{shown(text)} has an asterisk", "name one page, like /404.html")
+    if not text.startswith("/"):
+        raise Wrong(f"{shown(text)} does not start with a slash", f"write /{text}")
     return parse_route_path(text)
 
 

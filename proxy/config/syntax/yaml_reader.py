@@ -30,6 +30,7 @@ from acme_client.late_dataclass import dataclass
 from .environment import FromVariable, expand
 from .faults import Fault, Origin, Origins, Path, Wrong, one_line, shown, spell
 from .other_formats import recognise
+from .plain_word import PlainWord
 
 try:
     from yaml import CSafeLoader as _Loader
@@ -96,12 +97,6 @@ def _parse(text: str, filename: str, environment: Mapping[str, str] | None) -> D
     except _TooMuch as bound:
         reader.blame(bound.mark, (), str(bound), bound.remedy)
     return reader.document(None)
-
-
-class PlainWord(str):
-    """A word without quotation marks: one that YAML may take for a number, true or false."""
-
-    __slots__ = ()
 
 
 @dataclass(slots=True)

@@ -69,7 +69,7 @@ def _header(one: Directive, route: Route, key: str) -> None:
     if key == "request_headers" and name.lower().startswith("x-forwarded-"):
         return  # told by itself
     if name.lower() == "host" and key == "request_headers":
-        route.leave(one.place, str(one), "Host is the client's, or the backend's own")
+        route.fix_host(one.place, str(one), value if action == "set" else "")
         return
     if action == "unset":
         route.put_in((key, "remove"), [name], one.place)

@@ -180,7 +180,7 @@ def header_up(args: list[str], one: Directive, route: Route) -> None:
                     "{http.reverse_proxy.upstream.host}"):  # fmt: skip
             route.put("preserve_host", False, one.place)
         elif text not in ("{host}", "{hostport}", "{http.request.host}"):
-            route.leave(one.place, str(one), "Host is the client's, or the backend's own")
+            route.fix_host(one.place, str(one), text)
         else:
             route.put("preserve_host", True, one.place)
         return

@@ -170,6 +170,8 @@ class _Tree:
         except (OSError, UnicodeDecodeError) as error:
             raise CannotRead(f"{path}: it cannot be read ({error})") from None
         for one in parsed["errors"]:
+            if str(one["error"]).startswith("maximum recursion depth"):
+                raise RecursionError
             text = str(one["error"]).rpartition(" in ")[0] or str(one["error"])
             self.errors.append((Place(path, one.get("line") or 0), text))
         self.open.append(path)
@@ -184,14 +186,16 @@ class _Tree:
             if self.count > _MOST:
                 raise CannotRead(f"{file}: more than {_MOST} directives")
             args = tuple(one["args"])
-            if one["directive"] == "include" and args:
+            # An editor's byte order mark is no part of the first word.
+            word = one["directive"].removeprefix("\ufeff")
+            if word == "include" and args:
                 found += self._include(args[0], Place(file, one["line"]))
                 continue
-            if one["directive"] == "if" and args:
+            if word == "if" and args:
                 args = tuple(word for word in _unbracketed(args) if word)
             block = one.get("block")
             inner = None if block is None else self._block(block, file)
-            found.append(Directive(one["directive"], args, Place(file, one["line"]), inner))
+            found.append(Directive(word, args, Place(file, one["line"]), inner))
         return found
 
     def _include(self, name: str, place: Place) -> list[Directive]:

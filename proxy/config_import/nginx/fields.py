@@ -127,7 +127,8 @@ def request_fields(scope: Scope, route: Route, host: str, kind: str = "proxy") -
             ):
                 preserved = True
             elif text not in ("$proxy_host", host, "$proxy_host:$proxy_port"):
-                route.leave(one.place, str(one), "Host is the client's, or the backend's own")
+                preserved = True
+                route.fix_host(one.place, str(one), text)
             continue
         if low in _TOLD:
             if not text and low not in ("connection", "upgrade"):

@@ -169,7 +169,7 @@ def _join(tree: Node, other: Node) -> None:
 
 
 def _tree(path: str) -> Node:
-    text = read_text(path, encoding="utf-8-sig")
+    text = read_text(path)
     if path.endswith(".toml"):
         return _of_toml(text, path)
     document = parse(text, path, None)
@@ -186,7 +186,7 @@ def _tree(path: str) -> Node:
 def _of_toml(text: str, path: str) -> Node:
     try:
         value = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise CannotRead(f"{path}: {error}") from None
     lines = _toml_lines(text)
 

@@ -220,9 +220,7 @@ def _headers(one: Node, route: Route) -> None:
         for name, value in node.items() if node is not None else ():
             text = value.value if isinstance(value.value, str) else ""
             if name.lower() == "host" and kind == "request_headers":
-                route.leave(
-                    value.place, f"Host: {text}", "Host is the client's, or the backend's own"
-                )
+                route.fix_host(value.place, f"Host: {text}", text)
             elif name.lower() in ("x-forwarded-proto", "x-forwarded-for", "x-forwarded-host"):
                 continue
             elif text:

@@ -24,7 +24,7 @@ from dataclasses import asdict
 
 from ...config.model import Backend, Config, FastCgiAction, ProxyAction, proxied
 from ...handlers.upstream.connector import speaks_http2, tls_context
-from ...handlers.upstream.request_head import authority
+from ...handlers.upstream.request_head import host_for
 from ...protocol.h2.client_session import ClientSession
 from ...protocol.h2.engine import Terms
 from ...protocol.h2.events import Answer
@@ -148,7 +148,7 @@ def _ask(
                 return "silent", 0, "", None
             except OSError as error:
                 return "no_tls", 0, getattr(error, "reason", None) or str(error), None
-        host = site if action.preserve_host else authority(backend)
+        host = host_for(action, backend) or site
         if speaks_http2(backend, action):
             return _ask_http2(stream, path, host)
         try:

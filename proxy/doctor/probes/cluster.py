@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 
-from acme_client.certificates.repository import FOLDER
-from acme_client.cluster.node import FORMAT, NOBODY, ORDERER
-from acme_client.cluster.settings import ClusterSettings
+from acme_client.certificates.folder_names import FOLDER
+from acme_client.cluster import members as of_members
+from acme_client.cluster.node import FORMAT, FORMAT_FILE
+from acme_client.cluster.settings import VERSION, ClusterSettings
+from acme_client.storage import documents
 from acme_client.storage.etcd.api import EtcdApi, Refused, number
 from acme_client.storage.etcd.sealing import SecretFault
-from acme_client.storage.etcd.store import Unreadable
+from acme_client.storage.store import Unreadable
 
-from ..rules.cluster import ClusterFacts, MemberFacts
+from ..rules.cluster import ClusterFacts, Machine, MemberFacts
 
 _ALARMS = {"NOSPACE": "its quota is used up", "CORRUPT": "its data are damaged"}
 
@@ -50,8 +52,9 @@ def _member(api: EtcdApi, url: str) -> MemberFacts:
 
 def _engine(settings: ClusterSettings, api: EtcdApi, members: list[MemberFacts]) -> ClusterFacts:
     error = secret = ""
-    orderer: str | None = None
+    machines: list[Machine] = []
     certificates = 0
+    later: int | None = None
     begun = time.monotonic()
     took = 0.0
     try:
@@ -60,10 +63,12 @@ def _engine(settings: ClusterSettings, api: EtcdApi, members: list[MemberFacts])
         store, secret = None, f"cluster.secret_file: {why}"
     if store is not None:
         try:
-            store.load(FORMAT)
+            later = documents.newer(store.load(FORMAT).get(FORMAT_FILE, b""), VERSION)
             took = 1000 * (time.monotonic() - begun)
-            orderer = store.owner(ORDERER)
-            orderer = None if orderer == NOBODY else orderer
+            machines = [
+                Machine(name, said.orders)
+                for name, said in sorted(of_members.present(store).items())
+            ]
             certificates = len(store.list(FOLDER))
         except Unreadable as fault:
             secret = str(fault.strerror)
@@ -78,11 +83,12 @@ def _engine(settings: ClusterSettings, api: EtcdApi, members: list[MemberFacts])
         members,
         error,
         secret,
-        orderer,
+        machines,
         _alarms(api),
         _history(api),
         certificates,
         took,
+        later,
     )
 
 

@@ -20,7 +20,8 @@ from acme_client.x509.verify import verify_pair
 
 from ...certifier import settings as certifier
 from ...config.model import Config, Site
-from ...system.certificate_files import CertificateUnusable, OwnCertificates
+from ...system import certificate_reading
+from ...system.certificate_files import CertificateUnusable
 from . import cas
 from .server import Server
 
@@ -89,12 +90,11 @@ def _on_disk(store: Store, listed: Iterable[CertificateSpec]) -> Iterator[Certif
 def _own(config: Config) -> Iterator[CertificateStatus]:
     for site in config.sites:
         if site.certificates:
-            own = OwnCertificates(warn=False)
             try:
-                loaded = own.read(Config((site,), Path(config.state)))
+                found = certificate_reading.read(
+                    Config((site,), Path(config.state)), {}, lambda _text: None
+                )
             except CertificateUnusable:
                 continue  # the configuration's checks have said so, or it is root's alone
-            own.close_in_child()
-            for one in loaded:
-                one.bundle.release()
+            for one in found:
                 yield one.status

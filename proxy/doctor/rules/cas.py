@@ -91,6 +91,12 @@ def certificate(
         yield _runway(one, now)
     if one["source"] != "file":
         yield from _trouble(one)
+    contested = one.get("contested")  # a server of an earlier version says nothing of it
+    if contested:
+        yield Finding(
+            "attention", about, contested,
+            f"make the machines' configurations alike, or: treehouse-proxy certs renew {about}",
+        )  # fmt: skip
     for text in costs:
         if "would wait" in text:
             yield Finding(

@@ -28,10 +28,19 @@ class MemberFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """One that runs at the moment; ``orders``: whether it orders certificates."""
+
+    name: str
+    orders: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterFacts:
-    """``error``: why the cluster's own keys cannot be read; ``secret``: why what is there cannot be
-    opened; ``orderer``: the machine that orders, None: none yet; ``history``: changes that etcd
-    keeps."""
+    """``order``: whether this machine is to order; ``error``: why the cluster's own keys cannot be
+    read; ``secret``: why what is there cannot be opened; ``machines``: those that run; ``history``:
+    changes that etcd keeps; ``newer``: the format of what lies there, where a newer program wrote
+    it."""
 
     name: str
     node: str
@@ -39,11 +48,12 @@ class ClusterFacts:
     members: Sequence[MemberFacts]
     error: str = ""
     secret: str = ""
-    orderer: str | None = None
+    machines: Sequence[Machine] = ()
     alarms: Sequence[str] = ()
     history: int = 0
     certificates: int = 0
     milliseconds: float = 0.0
+    newer: int | None = None
 
 
 def findings(facts: ClusterFacts) -> Iterator[Finding]:
@@ -90,9 +100,17 @@ def findings(facts: ClusterFacts) -> Iterator[Finding]:
             "wrong",
             _ABOUT,
             f"what lies in etcd cannot be opened: {facts.secret}",
-            "copy the file that cluster.secret_file names from the machine that orders",
+            "copy the file that cluster.secret_file names from another machine",
         )
         return
+    if facts.newer is not None:
+        yield Finding(
+            "attention",
+            _ABOUT,
+            f"{facts.name} has format {facts.newer}, which this program does not write: it takes "
+            "certificates and orders none",
+            "upgrade the program here",
+        )
     yield _who_orders(facts)
 
 
@@ -123,29 +141,24 @@ def _health(facts: ClusterFacts, reached: Sequence[MemberFacts]) -> Iterator[Fin
 
 def _who_orders(facts: ClusterFacts) -> Finding:
     has = f"{facts.certificates} certificates, answer in {facts.milliseconds:.1f} ms"
-    if facts.orderer == facts.node:
-        return Finding("ok", _ABOUT, f"{facts.name}: this node orders certificates; {has}")
-    if facts.orderer is not None:
-        if facts.order:
-            return Finding(
-                "ok",
-                _ABOUT,
-                f"{facts.name}: {facts.orderer} orders certificates, this node takes them, and "
-                f"orders when {facts.orderer} is gone; {has}",
-            )
+    ordering = [one.name for one in facts.machines if one.orders]
+    who = ", ".join(ordering)
+    if facts.order and facts.node in ordering:
+        others = [one for one in ordering if one != facts.node]
+        beside = f" beside {', '.join(others)}" if others else ""
+        text = f"this node orders certificates{beside}"
+    elif facts.order:
+        text = f"{who or 'nobody'} orders; this node will too when it runs and has a right clock"
+    elif ordering:
+        text = f"{who} order{'' if len(ordering) > 1 else 's'}, this node takes"
+    else:
         return Finding(
-            "ok", _ABOUT, f"{facts.name}: {facts.orderer} orders, this node takes; {has}"
+            "attention",
+            _ABOUT,
+            f"{facts.name}: no machine orders certificates; {has}",
+            "start a machine that has cluster without order: false",
         )
-    if facts.order:
-        return Finding(
-            "ok", _ABOUT, f"{facts.name}: nobody orders yet; this node will when it runs; {has}"
-        )
-    return Finding(
-        "attention",
-        _ABOUT,
-        f"{facts.name}: no machine orders certificates; {has}",
-        "start the machine that has cluster without order: false",
-    )
+    return Finding("ok", _ABOUT, f"{facts.name}: {text}; {has}")
 
 
 def _number(version: str) -> tuple[int, ...]:

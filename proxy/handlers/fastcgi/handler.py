@@ -97,7 +97,7 @@ class ScriptServers(Upstream):
         assert isinstance(payload, ScriptPayload)  # noqa: S101 - made by `run`
         assert isinstance(connection, FastCgiConnection)  # noqa: S101 - made by `pool`
         connection.complain = partial(self._log_complaint, request, backend)
-        head = self.forwarder.head(request, None, b"")
+        head = self.forwarder.head(request, backend.host, b"")
         given = {name.encode(): value.encode() for name, value in self.action.fastcgi.params}
         told = parameters(request, head, payload.script, payload.length, given)
         data = records.begin(told, connection.keep)

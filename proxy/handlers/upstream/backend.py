@@ -18,6 +18,7 @@ from ...config import model
 from ...ipc.documents import Health, UpstreamStatus
 from .health_check import Unasked, check
 from .pool import Pool
+from .request_head import host_for
 
 log = logging.getLogger("treehouse.upstream")
 
@@ -46,6 +47,7 @@ class Backend:
         "credit",
         "draining",
         "failures",
+        "host",
         "in_flight",
         "last_error",
         "open_until",
@@ -65,6 +67,8 @@ class Backend:
         self._reports_pauses = reports_pauses
         self._fields = {"backend": config.url}  # of its log records
         self.pool = pool
+        given = host_for(action, config)
+        self.host = None if given is None else given.encode("ascii")  # in place of the client's
         self.weight = float(config.weight)
         self.draining = config.drain  # in maintenance; somebody may say so while it serves
         self._slow_start = action.slow_start

@@ -45,7 +45,7 @@ from .h2_pool import H2Pool
 from .held_requests import HeldRequests
 from .pool import Connection, Pool
 from .request_body import Payload
-from .request_head import Forwarder, authority
+from .request_head import Forwarder
 from .sticky import StickyCookie
 
 log = logging.getLogger("treehouse.upstream")
@@ -348,9 +348,8 @@ class Upstream:
     ) -> bytes:
         """Return the head for a backend, and the body if it is all here. Raises `Fault`."""
         config = backend.config
-        host = None if self.action.preserve_host else authority(config).encode("ascii")
         prefix = config.prefix.encode("ascii") if config.prefix else b""
         framing = payload.framing
         if self.forwarder.traces and self.context.tracer is not None:
             framing += self.context.tracer.lines(request)
-        return self.forwarder.head(request, host, framing, prefix) + payload.whole
+        return self.forwarder.head(request, backend.host, framing, prefix) + payload.whole

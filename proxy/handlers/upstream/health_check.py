@@ -56,8 +56,7 @@ async def check(pool: Pool, health: model.Health) -> str | None:
 
 
 def _host(backend: model.Backend, health: model.Health) -> str:
-    host = health.host or authority(backend)
-    return f"[{host}]" if health.host and ":" in host else host
+    return health.host or authority(backend)
 
 
 async def _ask_grpc(

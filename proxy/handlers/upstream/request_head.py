@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import re
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from ...bounded_cache import remember
-from ...config.model import Backend
+from ...config.model import Backend, FastCgiAction, ProxyAction
 from ...config.schema.rules import RequestFieldRules
 from ...config.syntax.field_rules import PLACE
 from ...errors import Fault
@@ -137,6 +138,7 @@ class Forwarder:
         Trace Context are ours, unless the operator has rules about them."""
         self._trusted = TrustedProxies(trusted_proxies)
         self._via = via
+        rules = replace(rules, host=None)  # `head` is told of it
         self._own_fields = OwnFields(rules) if rules != _NO_RULES else None
         self._not_copied = _NOT_COPIED | {b"via"} if via else _NOT_COPIED
         self._replaced: frozenset[bytes] = frozenset()  # what the operator replaces or takes away
@@ -336,6 +338,14 @@ def _extended(connection: Connection, client: str, authority: bytes, before: Fie
             *(field for field in vouched if field[0] in CLIENT_CERTIFICATE),
         ]
     )
+
+
+def host_for(action: ProxyAction, backend: Backend) -> str | None:
+    """Return the Host that a backend is told; None: the client's."""
+    given = action.request_headers.host
+    if given is not None or action.preserve_host or isinstance(action, FastCgiAction):
+        return given
+    return authority(backend)
 
 
 def authority(backend: Backend) -> str:

@@ -19,7 +19,7 @@ import h11
 
 from ...config.model import Limits
 from ...errors import Fault
-from ..exchange import PartialHead
+from ..exchange import LOGGED, PartialHead
 from ..message import Connection, Fields, Request
 from .body import CHUNKED
 from .grammar import (
@@ -45,8 +45,6 @@ Parsed = tuple[Request, int, bool, h11.Connection | None]
 HEAD_END = b"\r\n\r\n"
 # What a request line holds beside its target: a method of 32 bytes at most, a version, two spaces.
 _ROOM = 42
-# Bytes of a refused head's target and Host that are logged.
-_LOGGED = 4096
 
 # RFC 9110 §9.3.6, §9.3.8: CONNECT would make us an open proxy, TRACE an echo of credentials.
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
@@ -295,9 +293,9 @@ def what_could_be_read(data: bytes) -> PartialHead:
     for line in lines[1:]:
         name, colon, value = line.partition(b":")
         if colon and name.strip().lower() == b"host":
-            host = value.strip()[:_LOGGED]
+            host = value.strip()[:LOGGED]
             break
-    return PartialHead(method, target[:_LOGGED] or None, host or None)
+    return PartialHead(method, target[:LOGGED] or None, host or None)
 
 
 def rule_of_beginnings(data: bytes) -> str:

@@ -21,6 +21,7 @@ from h2.exceptions import H2Error, NoSuchStreamError, StreamClosedError
 from h2.exceptions import ProtocolError as H2ProtocolError
 from h2.settings import SettingCodes, Settings
 
+from ..exchange import PartialHead
 from . import frames, request
 from .budget import EMPTY_FRAME, ERROR_PROVOKED, OTHER, REFUSED, RESET_BY_CLIENT, SETTINGS, Budget
 from .engine import StreamGone, Terms, check_outgoing
@@ -239,7 +240,7 @@ class Authority:
         try:
             head = request.read(number, block, event.stream_ended is not None, self._rules)
         except Malformed as error:
-            return self._malformed(number, str(error))
+            return self._malformed(number, str(error), request.what_could_be_read(block))
         head.priority = self._early.pop(number, head.priority)
         self.highest = number
         self.active += 1
@@ -249,11 +250,11 @@ class Authority:
         self.budget.carried(1)
         return head
 
-    def _malformed(self, number: int, detail: str) -> Event:
+    def _malformed(self, number: int, detail: str, partial: PartialHead | None = None) -> Event:
         self._forget(number)
         self._reset_stream(number, frames.PROTOCOL_ERROR)
         self.budget.spend(ERROR_PROVOKED, detail)
-        return Reset(number, frames.PROTOCOL_ERROR, True, detail)
+        return Reset(number, frames.PROTOCOL_ERROR, True, detail, partial)
 
     def _on_data(self, event: h2_events.DataReceived) -> Event | None:
         number, data = event.stream_id, event.data or b""

@@ -9,6 +9,7 @@ from dataclasses import field
 
 from acme_client.late_dataclass import dataclass
 
+from ..exchange import PartialHead
 from .hpack import Field
 from .priority import DEFAULT, Priority
 
@@ -21,7 +22,8 @@ class Head:
     Host, cookies joined. ``length`` is Content-Length, None if there is none. ``fault`` is a key of
     `errors.FAULTS`, for a request that is well-formed and yet gets an error as its answer; then the
     other parts may be empty. ``protocol`` is what an extended CONNECT asks for (RFC 8441).
-    ``never_indexed``: names whose values must not be put into a compression table on their way."""
+    ``never_indexed``: names whose values must not be put into a compression table on their way.
+    ``partial``: what could be read of a head with a ``fault``, for the log."""
 
     stream: int
     end: bool
@@ -37,6 +39,7 @@ class Head:
     priority: Priority = DEFAULT
     protocol: bytes | None = None
     never_indexed: tuple[bytes, ...] = ()
+    partial: PartialHead | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -71,12 +74,13 @@ class Trailers:
 class Reset:
     """The stream is gone: the peer has reset it, or broke a rule (``by_us``) and was told so
     already. It may be one of which no `Head` was told, when its head was malformed or it was
-    refused."""
+    refused; ``partial`` is what could be read of a malformed one, for the log."""
 
     stream: int
     code: int
     by_us: bool = False
     detail: str = ""
+    partial: PartialHead | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)

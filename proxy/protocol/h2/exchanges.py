@@ -211,6 +211,8 @@ class Exchanges:
         try:
             try:
                 response = await answer
+                if work.key and isinstance(response.body, Tunnel):
+                    websocket.check(work, response, response.body)
             except Exception as error:
                 response = self._service.failed(work.exchange, error)
             work.answer = response

@@ -67,11 +67,14 @@ class CompressionError(Exception):
 # An entry: the field, and what is wrong with it.
 _Entry = tuple[Field, str | None]
 
+# Of a block that is too large, the first fields stay: the pseudo-fields stand in front.
+_KEPT_FOR_THE_LOG = 8
+
 
 class Block:
     """What a header block says.
 
-    ``fields`` are in their order; where ``too_large`` they are not all. ``fault``: the first thing
+    ``fields`` are in their order, the first few where ``too_large``. ``fault``: the first thing
     that is wrong with one of them. ``changed``: the block changed the table. ``value_at`` and
     ``value_end``: where in the block the literal of `:path` begins (with its length) and ends; 0
     where the path is no literal that leaves the table alone. ``never_indexed`` are the names of
@@ -180,7 +183,7 @@ class Decoder:
                 if room < 0 or left < 0:
                     if not block.too_large:
                         block.too_large = True
-                        fields.clear()
+                        del fields[_KEPT_FOR_THE_LOG:]
                 else:
                     fields.append(field)
         except IndexError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from ...errors import Fault
-from ..exchange import Exchange
+from ..exchange import LOGGED, Exchange, PartialHead
 from ..message import Connection, Fields, FileBody, Request, Response, Tunnel
 from ..service import Service
 from . import frames, websocket
@@ -58,6 +58,7 @@ class Incoming:
         if head.fault is not None:
             detail = _ALLOWED if head.fault == "method_not_allowed" else None
             exchange = Exchange(self._connection)
+            exchange.partial = head.partial or _partial(head)
             response = self._service.refuse(exchange, Fault(head.fault, fields=detail))
             exchanges.respond(Work(exchanges, number, exchange), response)
             return
@@ -106,6 +107,7 @@ class Incoming:
         if head.protocol != b"websocket":
             fault = Fault("protocol_not_implemented", f":protocol {head.protocol!r}")
             exchange.request = None  # it was never handed on
+            exchange.partial = _partial(head)
             self._exchanges.respond(work, self._service.refuse(exchange, fault))
             return
         limits, clock = self._service.limits, self._service.clock
@@ -141,10 +143,16 @@ class Incoming:
         elif reset.by_us and reset.code == frames.REFUSED_STREAM:
             self._service.limited("streams", self._connection)
         elif reset.by_us and reset.stream > 0:
-            self.refuse(Fault("malformed_request", reset.detail))
+            self.refuse(Fault("malformed_request", reset.detail), reset.partial)
 
-    def refuse(self, fault: Fault) -> None:
-        """A line in the log for what never became a request."""
+    def refuse(self, fault: Fault, partial: PartialHead | None = None) -> None:
+        """A line in the log for what never became a request; ``partial`` could be read of it."""
         exchange = Exchange(self._connection)
+        exchange.partial = partial
         exchange.response = self._service.refuse(exchange, fault)
         self._service.finished(exchange)
+
+
+def _partial(head: Head) -> PartialHead:
+    """What the log tells of a request that is understood and never handed on."""
+    return PartialHead(head.method, head.target[:LOGGED] or None, head.authority)

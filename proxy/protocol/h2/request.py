@@ -16,6 +16,7 @@ import re
 
 from acme_client.late_dataclass import dataclass
 
+from ..exchange import LOGGED, PartialHead
 from ..h1.chunked import is_forbidden_trailer
 from ..h1.grammar import (
     BAD,
@@ -88,7 +89,7 @@ def judge(name: bytes, value: bytes) -> str | None:
 def read(stream: int, block: Block, end: bool, rules: Rules) -> Head:
     """The request that a block says. Raises `Malformed`."""
     if block.too_large:
-        return Head(stream, end, fault="head_too_large")
+        return Head(stream, end, fault="head_too_large", partial=what_could_be_read(block))
     if block.fault is not None:
         raise Malformed(block.fault)
     pseudo, fields = _split(block.fields)
@@ -116,6 +117,16 @@ def read(stream: int, block: Block, end: bool, rules: Rules) -> Head:
     if block.never_indexed:
         head.never_indexed = tuple(set(block.never_indexed))
     return head
+
+
+def what_could_be_read(block: Block) -> PartialHead:
+    """Method, target and host of a block that is no request: whatever stands first in their places,
+    cut to a length for the log."""
+    said: dict[bytes, bytes] = {}
+    for name, value in block.fields:
+        said.setdefault(name, value[:LOGGED])
+    host = said.get(b":authority") or said.get(b"host")
+    return PartialHead(said.get(b":method"), said.get(b":path"), host)
 
 
 def check_target(target: bytes, method: bytes) -> None:

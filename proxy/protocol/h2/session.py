@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..exchange import PartialHead
 from . import frames, request
 from .budget import EMPTY_FRAME, ERROR_PROVOKED, OTHER, REFUSED, RESET_BY_CLIENT, Budget
 from .engine import Terms
@@ -310,10 +311,11 @@ class Session(Inbound):
                     raise Malformed("a stream that depends on itself")
                 head = request.read(number, block, end, self._rules)
             except Malformed as error:
-                return self._malformed(number, str(error))
+                return self._malformed(number, str(error), request.what_could_be_read(block))
             self._templates.learn(block, data, head)
         elif own_parent:
-            return self._malformed(number, "a stream that depends on itself")
+            partial = PartialHead(head.method, head.target, head.authority)
+            return self._malformed(number, "a stream that depends on itself", partial)
         stream = self._streams[number] = StreamState(self._first_window, not end)
         stream.expected = head.length
         if self._early:
@@ -323,10 +325,10 @@ class Session(Inbound):
         self.budget.carried(1)
         return head
 
-    def _malformed(self, number: int, detail: str) -> Event:
+    def _malformed(self, number: int, detail: str, partial: PartialHead | None = None) -> Event:
         self._refuse(number, PROTOCOL_ERROR)
         self.budget.spend(ERROR_PROVOKED, detail)
-        return Reset(number, PROTOCOL_ERROR, True, detail)
+        return Reset(number, PROTOCOL_ERROR, True, detail, partial)
 
     # Other frames
 

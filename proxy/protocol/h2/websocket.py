@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ...errors import Fault
 from ...transport.deadlines import NEVER
 from ...transport.stream import READ_SIZE, OnData, StreamBroken
-from ..message import Fields, Request, Response
+from ..message import Fields, Request, Response, Tunnel
 from . import frames
 from .answer import fields_of
 from .body import RequestBody
@@ -54,6 +54,21 @@ def ask_as_http1(request: Request) -> bytes:
     return key
 
 
+def check(work: Work, response: Response, tunnel: Tunnel) -> None:
+    """Raise `Fault` for a 101 of a backend that answers another key than ours, or none: whoever
+    sent it has not understood what was asked."""
+    if accepts(response.fields, work.key):
+        return
+    tunnel.close(False)
+    backend, request = response.backend, work.exchange.request
+    site = request.host.decode("latin-1") if request is not None else ""
+    why = f"{backend}: its 101 does not answer the key of a WebSocket (RFC 6455 §4.1)"
+    log.warning("backend_protocol: %s", why, extra={"backend": backend, "site": site})
+    fault = Fault("backend_protocol", why)
+    fault.backend = backend
+    raise fault
+
+
 def opened(
     work: Work,
     response: Response,
@@ -61,13 +76,11 @@ def opened(
     is_choked: Callable[[], bool],
     soon: Callable[[], None],
 ) -> StreamEnd | None:
-    """Answer the stream, and give it as the end of a tunnel; None where the backend's answer is
-    none, or the stream is gone."""
+    """Answer the stream, and give it as the end of a tunnel; None where fields of the backend's
+    answer cannot be sent, or the stream is gone."""
     assert work.body is not None  # noqa: S101 - made with the key
     fields = [field for field in response.fields if field[0] not in _OF_HTTP_1]
     try:
-        if not accepts(response.fields, work.key):
-            raise ValueError("the backend's 101 does not answer the key (RFC 6455 §4.1)")
         engine.head(work.number, 200, fields_of(fields), False)
     except (StreamGone, ValueError) as error:
         log.warning("a WebSocket over HTTP/2 cannot be opened: %s", error)

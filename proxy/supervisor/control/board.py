@@ -3,7 +3,7 @@
 The documents of `top` and of the admin page are made here, of what the other parts know. Each is
 bounded, however many sites, backends and certificates there are, and made only when somebody asks.
 The history is kept while figures are counted: with an admin listener always, else from the first
-`top` on.
+`top` on. At an upgrade the successor goes on with it, where there is an admin listener.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from acme_client.status import CertificateStatus
 from acme_client.text import timestamp
 
 from ...alerts import attention
-from ...certifier.settings import has_any
+from ...certifier.needs import has_any
 from ...config.model import Config, FilesAction, ProxyAction, RedirectAction, Route
 from ...ipc.documents import (
     Attention,
@@ -57,6 +57,7 @@ class Board:
         generations: Generations,
         overview: Overview,
         alerting: Alerting,
+        history: History | None = None,
     ) -> None:
         self._processes = processes
         self._registry = registry
@@ -65,7 +66,7 @@ class Board:
         self._alerting = alerting
         self._warnings = LastWarnings()
         self._observed = float("-inf")
-        self.history = History()
+        self.history = history or History()
 
     # What happens
 

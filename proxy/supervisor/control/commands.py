@@ -12,6 +12,7 @@ import logging
 from ...config.syntax.faults import ConfigurationFaults
 from ...exit_status import CANNOT_BIND, USAGE
 from ...system.certificate_files import CertificateUnusable
+from ...system.config_process import ReadingEnded
 from ...system.listeners import CannotBind
 from ..answers import Answer, Reply
 from ..certifier_requests import CertifierRequests
@@ -105,7 +106,7 @@ class Commands:
         """Reply with what a reload would change, and change nothing."""
         try:
             config = self._reloader.rehearse()
-        except (ConfigurationFaults, CertificateUnusable) as error:
+        except (ConfigurationFaults, CertificateUnusable, ReadingEnded) as error:
             reply({"ok": False, "error": str(error), "status": USAGE})
             return
         except CannotBind as error:

@@ -173,6 +173,7 @@ class Overview:
             "attention": attention,
             "undelivered": undelivered,
             "warnings": warnings,
+            "engine": self._registry.engine.total(),
         }
 
     def connections(self) -> dict[str, int]:

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import gc
-
-from ...config.load import Options, load
 from ...config.model import Config
+from ...config.options import Options
+from ...system import config_process
+from ...system.certificate_files import OwnCertificates
+from ...system.config_process import Found
 from . import unchanged
 from .file_watch import FileWatch
 
 
 class ConfigSource:
     """``started_as``: the uid of the first supervisor, which decides on defaults. ``config``: what
-    has been read from this source already, and is in force."""
+    has been read from this source already, and is in force. ``own`` has the certificates that were
+    read with it."""
 
-    def __init__(self, options: Options, started_as: int, config: Config) -> None:
+    def __init__(
+        self, options: Options, started_as: int, config: Config, own: OwnCertificates
+    ) -> None:
         self._options = options
         self._started_as = started_as
+        self._own = own
         self._watch = FileWatch(config)
 
-    def read(self) -> Config:
-        """The configuration as it stands on disk now. Raises `ConfigurationFaults`."""
-        # Of thousands of sites nearly all that is made stays: as at the start, it is not looked
-        # through for garbage meanwhile.
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
-            return load(self._options, now_uid=self._started_as)
-        finally:
-            if enabled:
-                gc.enable()
+    def read(self) -> Found:
+        """The configuration as it stands on disk now, and its certificates, whose bundles are the
+        caller's. Raises `ConfigurationFaults`, `ReadingEnded`, and `OSError`."""
+        return config_process.read(self._options, self._started_as, self._own.present)
 
-    def reread(self, present: Config) -> Config:
+    def reread(self, present: Config) -> Found:
         """The same for a reload: `changed` compares with what was read here. What is as it is in
-        ``present`` takes no memory twice. Raises `ConfigurationFaults`."""
-        return self._watch.reread(lambda: unchanged.shared(present, self.read()))
+        ``present`` takes no memory twice. Raises what `read` does."""
+        found: list[Found] = []
+
+        def config() -> Config:
+            found.append(self.read())
+            return unchanged.shared(present, found[0].config)
+
+        shared = self._watch.reread(config)
+        return found[0]._replace(config=shared)
 
     def changed(self) -> str | None:
         """What differs on disk from the configuration in force, for people; None for nothing. Each

@@ -12,6 +12,7 @@ is the business of `reload`.
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
 import os
 import ssl
@@ -56,6 +57,7 @@ class Generation:
         in it, it changes in a copy of its own."""
         if self._sites is None:
             self._sites = SiteTable(self.config.sites)
+            _load_for_workers(self.config, self._sites)
             # A worker that looked through the table for garbage would copy the memory it lies in.
             gc.freeze()
         return self._sites
@@ -66,6 +68,18 @@ class Generation:
         if self._policy is None:
             self._policy = policies(self.config)["worker"]
         return self._policy
+
+
+def _load_for_workers(config: Config, sites: SiteTable) -> None:
+    """Import what each worker would import for itself: here it takes its memory once."""
+    rules = [rules for _site, rules in sites.ruled]
+    if config.admin is not None and config.admin_site is not None:
+        importlib.import_module("proxy.worker.admin.service")
+        rules.append(config.admin_site.rules)
+    if config.tracing is not None:
+        importlib.import_module("proxy.worker.tracing")
+    if any(one.basic_auth is not None for one in rules):
+        importlib.import_module("proxy.sites.basic_auth")
 
 
 class Generations:

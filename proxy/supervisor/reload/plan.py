@@ -279,7 +279,7 @@ def _cluster(old: Cluster | None, new: Cluster | None) -> Iterator[str]:
     if new is None:
         yield "cluster: left; certificates stay, and this machine orders its own"
         return
-    does = "orders certificates while no other machine does" if new.order else "takes certificates"
+    does = "orders certificates, as the others do" if new.order else "takes certificates"
     begins = "joins" if old is None else "other settings of"
     yield f"cluster: {begins} {new.name} as {new.called}, which {does}"
     if old is not None and old.order and not new.order:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from ...config.model import Config
 from ...config.syntax.faults import ConfigurationFaults
@@ -25,6 +25,7 @@ from ...ipc.messages import Drain, Stop
 from ...log import Composed
 from ...system import mapped_code
 from ...system.certificate_files import CertificateUnusable, LoadedCertificate, OwnCertificates
+from ...system.config_process import Found, ReadingEnded
 from ...system.listeners import CannotBind, Listener, open_listeners, try_listeners
 from ...system.systemd import Notifier
 from ...worker.memory_trim import trim
@@ -105,7 +106,7 @@ class Reloader:
         self._reply = reply
         try:
             config, listeners, certificates = self._prepare()
-        except (ConfigurationFaults, CannotBind, CertificateUnusable) as error:
+        except (ConfigurationFaults, CannotBind, CertificateUnusable, ReadingEnded) as error:
             whole = isinstance(error, CannotBind)  # advice in lines; faults have a line each
             for text in [str(error)] if whole else str(error).splitlines():
                 log.error("%s", Composed(text))
@@ -125,35 +126,39 @@ class Reloader:
         self._registry.from_files(certificates)
         self._follow(config, listeners)
 
-    def _prepare(self) -> tuple[Config, tuple[Listener, ...], list[LoadedCertificate]]:
+    def _prepare(self) -> tuple[Config, tuple[Listener, ...], Sequence[LoadedCertificate]]:
         """Read and open all that a generation needs. Raises what can be wrong with it, and then
         leaves nothing open."""
-        config = self._wanted()
+        config, own = self._wanted()
         present = self._generations.serving.listeners
-        listeners = open_listeners(config.listen, present, config.admin)
+        listeners: tuple[Listener, ...] = ()
         try:
-            return config, listeners, self._own.read(config)
+            listeners = open_listeners(config.listen, present, config.admin)
+            return config, listeners, self._own.take(own)
         except BaseException:
+            own.release()
             kept = {one.sock for one in present}
             for listener in listeners:
                 if listener.sock not in kept:
                     listener.sock.close()
             raise
 
-    def _wanted(self) -> Config:
+    def _wanted(self) -> Found:
         """The configuration on disk, except for settings that need a restart."""
         present = self._generations.serving.config
         wanted = self._source.reread(present)
-        for difference in immutable.differences(present, wanted):
+        for difference in immutable.differences(present, wanted.config):
             log.warning("%s; until then it stays as it is", difference)
-        return immutable.kept(present, wanted)
+        return wanted._replace(config=immutable.kept(present, wanted.config))
 
     def rehearse(self) -> Config:
         """What a reload would put in force; nothing is changed. Raises what a reload would be
-        refused for: `ConfigurationFaults`, `CannotBind`, `CertificateUnusable`."""
-        wanted = self._source.read()
+        refused for: `ConfigurationFaults`, `CannotBind`, `CertificateUnusable`, `ReadingEnded`."""
+        wanted, own = self._source.read()
+        own.release()
         try_listeners(wanted.listen, self._generations.serving.listeners, wanted.admin)
-        self._own.examine(wanted)
+        if own.unusable is not None:
+            raise CertificateUnusable(own.unusable)
         return wanted
 
     def follow_disk(self) -> bool:

@@ -34,7 +34,7 @@ from acme_client.late_dataclass import dataclass
 
 from ...config.model import OwnCertificate
 from ...containers.door import Door
-from ...ipc.channel import Channel, ChannelClosed
+from ...ipc.channel import Channel, ChannelClosed, content, sealed
 from ...ipc.codec import Malformed, encode
 from ...ipc.handoff_messages import (
     TO_SUCCESSOR,
@@ -44,12 +44,15 @@ from ...ipc.handoff_messages import (
     HandedFacts,
     HandedFiles,
     HandedForegroundParent,
+    HandedHistory,
     HandedListener,
     HandedLock,
     HandedManager,
     ToSuccessor,
 )
 from ...ipc.packs import Bundle, Pack, repacked
+from ...metrics import handed_history
+from ...metrics.history import History
 from ...system.listeners import Endpoint, Listener, make_ready
 
 log = logging.getLogger("treehouse.supervisor")
@@ -98,8 +101,9 @@ class Handoff:
     supervisor is confined to, in words. ``manager``: the service manager's socket.
     ``foreground_parent``: the channel to the process that was started first, where that process has
     to stay because a shell or a container waits for it. ``lock``: that on the state directory; an
-    earlier version has none. ``door``: what opens Docker's socket. ``predecessor`` is where
-    readiness is announced; only a handoff that was received has it.
+    earlier version has none. ``door``: what opens Docker's socket. ``history``: what the charts of
+    the admin page have. ``predecessor`` is where readiness is announced; only a handoff that was
+    received has it.
     """
 
     generation: int
@@ -111,6 +115,7 @@ class Handoff:
     foreground_parent: Channel | None = None
     lock: int | None = None
     door: Door | None = None
+    history: History | None = None
     predecessor: Channel | None = None
 
 
@@ -165,9 +170,18 @@ def _spelt(handoff: Handoff) -> Iterator[_Spelt]:
         messages.append((HandedLock(), (handoff.lock,)))
     if handoff.door is not None:
         messages.append((HandedDoor(handoff.door.path), (handoff.door.fileno(),)))
-    facts = HandedFacts(handoff.generation, handoff.started_as, handoff.sandbox)
-    messages.append((facts, ()))
     yield from messages
+    if handoff.history is not None:
+        yield from _history(handoff.history)
+    yield HandedFacts(handoff.generation, handoff.started_as, handoff.sandbox), ()
+
+
+def _history(history: History) -> Iterator[_Spelt]:
+    fd = sealed("history", handed_history.written(history))
+    try:
+        yield HandedHistory(), (fd,)
+    finally:
+        os.close(fd)
 
 
 def _certificates(certificates: Mapping[OwnCertificate, Bundle]) -> Iterator[_Spelt]:
@@ -234,6 +248,7 @@ def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Ha
     foreground_parent: Channel | None = None
     lock: int | None = None
     door: Door | None = None
+    history: History | None = None
     for message, fds in received:
         match message:
             case HandedListener():
@@ -255,6 +270,9 @@ def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Ha
                 lock = fds[0]
             case HandedDoor(path):
                 door = Door(socket.socket(fileno=fds[0]), path)
+            case HandedHistory():
+                history = handed_history.read(content(fds[0]))
+                os.close(fds[0])
             case HandedFacts():
                 pass  # the last one: `_receive` has taken it
             case _:
@@ -269,6 +287,7 @@ def _understood(channel: Channel, received: _Received, facts: HandedFacts) -> Ha
         foreground_parent=foreground_parent,
         lock=lock,
         door=door,
+        history=history,
         predecessor=channel,
     )
 

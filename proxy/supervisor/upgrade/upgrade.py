@@ -16,6 +16,7 @@ from ...system.state_lock import StateLock
 from ...system.systemd import Notifier
 from ..answers import Answer, Reply
 from ..containers import ContainerFeed
+from ..control.board import Board
 from ..reload.generations import Generations
 from ..reload.reload import Reloader
 from ..shutdown import Shutdown
@@ -44,6 +45,7 @@ class Upgrade:
         started_as: int,
         sandbox: str,
         containers: ContainerFeed,
+        board: Board,
     ) -> None:
         self._succession = succession
         self._generations = generations
@@ -56,6 +58,7 @@ class Upgrade:
         self._started_as = started_as
         self._sandbox = sandbox
         self._containers = containers
+        self._board = board
         self._reply: Reply | None = None
         succession.owner = self
 
@@ -72,6 +75,7 @@ class Upgrade:
             foreground_parent=self._succession.foreground_parent,
             lock=self._lock.fd,
             door=self._containers.door,
+            history=self._board.history if serving.config.admin is not None else None,
         )
         try:
             self._succession.begin(handoff)

@@ -54,12 +54,12 @@ Of = TypeVar("Of")
 class World:
     """The process, played by the test: what is run stays under way until the test ends it."""
 
-    def __init__(self, *wanted: CertificateSpec) -> None:
+    def __init__(self, *wanted: CertificateSpec, on_demand: tuple[OnDemandRule, ...] = ()) -> None:
         self.now = NOW
         self.rng = random.Random(1)
         self.under_way: list[Run] = []
         self.seen: list[Action] = []
-        self.scheduler = Scheduler(Settings(Path("/"), wanted))
+        self.scheduler = Scheduler(Settings(Path("/"), wanted, on_demand=on_demand))
         self._take(self.scheduler.start(self.now))
 
     def _take(self, actions: list[Action]) -> None:
@@ -404,6 +404,22 @@ def test_an_end_before_the_names_on_demand_were_read_does_not_overwrite_them() -
     last = scheduler.last_names()
     assert last is not None
     assert last.names == {}, "nothing has changed"
+
+
+def test_a_name_on_demand_that_nobody_comes_for_is_renewed_by_hand_at_once() -> None:
+    """Not at the next look around, up to a minute later."""
+    rule = OnDemandRule("a.example", CertificateSpec((), CA), ask="http://app/")
+    world = World(on_demand=(rule,))
+    world.step(NamesRemembered(Remembered({"b.example": Name("a.example", NOW)}, {})))
+    world.load()
+    world.step()
+    assert not world.running(Task.ATTEMPT), "it is dormant"
+    world.step(Came(Command("renew", "b.example", 4)))
+    assert world.running(Task.ATTEMPT) == ["b.example"]
+    world.fail("b.example")
+    assert [one.ticket for one in world.all(Answer)] == [4]
+    world.step(Came(Command("renew", "b.example", 5)))
+    assert world.running(Task.ATTEMPT) == ["b.example"]
 
 
 def test_scans_do_not_pile_up_behind_a_store_that_hangs() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 
 from acme_client.certificates import ca_choice, wishes
 from acme_client.certificates.peers import Member, Peers, no_peers
+from acme_client.certificates.ranks import places
 from acme_client.certificates.record import Made, Record, from_json, to_json
 from acme_client.certificates.transitions import braked_until, on_made
 from acme_client.link import Authority, CertificateSpec
@@ -125,3 +127,35 @@ def test_after_three_certificates_in_a_day_no_other_is_made_for_a_while() -> Non
     assert braked_until(record, DAY) is None
     short = replace(record, not_after=90.0)  # and many are needed of those that live for seconds
     assert braked_until(short, 300.0) is None
+
+
+def test_both_certificates_of_a_site_have_one_order() -> None:
+    members = {f"web-{number}": Member() for number in range(5)}
+    for node in members:
+        peers = Peers(node)
+        peers.told(members, away=False)
+        assert peers.place("a.example") == peers.place("a.example/rsa")
+
+
+def test_who_knows_of_no_other_that_orders_is_the_only_one() -> None:
+    peers = Peers("web-1")
+    assert not peers.is_only, "nobody has told yet"
+    peers.told({"web-1": Member(), "web-2": Member(orders=False)}, away=True)
+    assert peers.is_only
+    peers.told({"web-1": Member(), "web-2": Member()}, away=True)
+    assert not peers.is_only
+
+
+def test_a_place_is_right_whoever_comes_and_goes() -> None:
+    rng = random.Random(1)
+    peers = Peers("web-0")
+    sites = [f"d{number}.org" for number in range(20)]
+    for _change in range(30):
+        nodes = rng.sample([f"web-{number}" for number in range(1, 12)], rng.randrange(12))
+        members = {node: Member(orders=rng.random() < 0.8) for node in nodes}
+        peers.told({**members, "web-0": Member()}, away=False)
+        ordering = {"web-0", *(node for node, one in members.items() if one.orders)}
+        assert peers.ordering() == len(ordering)
+        for site in sites:
+            turn = rng.randrange(3)
+            assert peers.place(site, turn=turn) == places(site, ordering, turn).index("web-0")

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from acme_client.certificates.ranks import STEP, alone_from, places, step
+from acme_client.certificates.ranks import STEP, alone_from, places, step, within
 
 DAY = 86400.0
 NODES = [f"web-{number}" for number in range(10)]
@@ -47,3 +47,11 @@ def test_alone_three_nodes_order_before_the_end_and_no_others() -> None:
     assert left == [10 * DAY, 5 * DAY, 2.5 * DAY]
     assert alone_from(3, 0.0, 100 * DAY) is None
     assert alone_from(0, 0.0, 6 * DAY) == pytest.approx(5.5 * DAY)
+    assert alone_from(0, 0.0, 100 * DAY, 0.2) == pytest.approx(80 * DAY)
+    assert alone_from(0, 0.0, 6 * DAY, 0.2) == pytest.approx(5 * DAY)
+
+
+def test_pauses_are_parts_of_lives_that_are_short() -> None:
+    assert within(60.0, None, 1 / 30) == 60.0
+    assert within(60.0, 90.0, 1 / 30) == 3.0
+    assert within(60.0, 6 * 86400.0, 1 / 30) == 60.0

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acme_client.certificates.folder_names import folder_name, name_of
 from acme_client.certificates.record import Record
-from acme_client.certificates.repository import CertificateRepository, folder_name, name_of
+from acme_client.certificates.repository import CertificateRepository
 from acme_client.storage.directory import DirectoryStore
 from acme_client.x509.verify import CertificateAndKey
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from acme_client.agent.slots import SLOTS, Slots
 from acme_client.certificates.peers import Member, Peers
-from acme_client.certificates.record import Record
+from acme_client.certificates.record import Made, Record
 from acme_client.certificates.shared_repository import Busy, SharedRepository
 from acme_client.drill.memory_store import MemoryStore
 from acme_client.rate_limits.shared_ledger import SharedLedger
@@ -18,7 +19,7 @@ from acme_client.storage.etcd.api import EtcdApi
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from acme_client.storage.etcd.store import EtcdStore
 from acme_client.storage.store import Conflict, Fenced, Store
-from acme_client.x509 import verify
+from acme_client.x509 import loadable, verify
 from acme_client.x509.verify import CertificateAndKey
 from support.etcd import Etcd
 from support.simulation.cheap_ca import cheap_read
@@ -57,8 +58,8 @@ def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         one.close()
 
 
-def pair(begins: float, serial: str = "1") -> CertificateAndKey:
-    said = {"names": [NAME], "serial": serial, "not_before": begins, "not_after": begins + 100.0}
+def pair(begins: float, serial: str = "1", names: tuple[str, ...] = (NAME,)) -> CertificateAndKey:
+    said = {"names": names, "serial": serial, "not_before": begins, "not_after": begins + 100.0}
     return CertificateAndKey(json.dumps(said).encode(), b"key " + serial.encode())
 
 
@@ -141,6 +142,29 @@ def test_what_cannot_be_read_takes_nobodys_place(
     other = SharedRepository(MemoryStore(), shared)
     other.refresh(NAME)
     assert other.load(NAME)[1] is None
+
+
+@pytest.mark.parametrize("is_ordered", [True, False], ids=["ordered", "put there"])
+def test_what_serves_less_is_taken_if_a_machine_has_ordered_it_and_written_over_by_nobody(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, *, is_ordered: bool
+) -> None:
+    monkeypatch.setattr(loadable, "fault", lambda _pair: None)
+    wide, narrow = (NAME, "www.a.example"), (NAME,)
+    one, other = (
+        SharedRepository(MemoryStore(), opened(), node, {NAME: names}, lambda: 50.0)
+        for node, names in (("web-1", wide), ("web-2", narrow))
+    )
+    made = Made("web-1", "wide", None, (1.0,))
+    with one.alone(NAME):
+        one.keep(NAME, pair(1.0, "1", wide), replace(record("1"), made=made))
+    later = replace(made, node="web-2", wishes="narrow") if is_ordered else None
+    with other.alone(NAME):
+        other.keep(NAME, pair(2.0, "2", narrow), replace(record("2"), made=later))
+    for _again in range(2):
+        assert not one.refresh(NAME), "it would be written over"
+        assert not other.refresh(NAME)
+    assert one.load(NAME)[1] == (pair(2.0, "2", narrow) if is_ordered else pair(1.0, "1", wide))
+    assert ("www.a.example" in one.refused.get(NAME, "")) is not is_ordered
 
 
 def test_changes_of_others_are_named(opened: Open) -> None:

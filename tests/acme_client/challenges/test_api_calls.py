@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from acme_client.challenges import api_calls
-from acme_client.challenges.api_process import Request
+from acme_client.challenges.api_calls import Request
 from acme_client.link import Credential, DnsApi
 from support.acme.dns_interfaces import SECRET, ZONE, Interfaces, interfaces, redirected
 

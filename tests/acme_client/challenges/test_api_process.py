@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from acme_client.challenges import api_calls, api_process
-from acme_client.challenges.api_process import ApiProcess, Reply, Request, Surroundings, outcome
+from acme_client.challenges.api_calls import Request
+from acme_client.challenges.api_process import ApiProcess, Reply, Surroundings, outcome
 from acme_client.errors import IssuanceError, NotSet
 from acme_client.link import Credential, DnsApi
 from proxy.system.privileges import die_with_parent

@@ -1,39 +1,52 @@
-"""Machines of a cluster in one process, on a real etcd: who orders, who takes over, what is taken."""
+"""Machines of a cluster in one process, on a real etcd: each orders, every certificate is ordered
+once, and what one has the others have. The certifier is the real one; the CA is played."""
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from acme_client.certificates.repository import CHAIN, KEY
-from acme_client.cluster import node as nodes
-from acme_client.cluster.node import ORDERER, Node
+from acme_client.agent import together
+from acme_client.agent.agent import Agent
+from acme_client.certificates import ranks
+from acme_client.certificates.repository import CHAIN, KEY, META
+from acme_client.cluster import recollection
+from acme_client.cluster.node import FORMAT, FORMAT_FILE, Node
 from acme_client.cluster.settings import ClusterSettings
 from acme_client.drill.memory_store import MemoryStore
-from acme_client.link import Challenge
+from acme_client.errors import IssuanceError
+from acme_client.issuers.interface import Issued, Order
+from acme_client.link import (
+    INTERNAL,
+    Authority,
+    CertificateSpec,
+    Challenge,
+    OnDemandRule,
+    Settings,
+)
 from acme_client.status import ClusterStatus
+from acme_client.storage.etcd.api import EtcdApi, encoded
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from acme_client.storage.etcd.store import EtcdStore
-from acme_client.storage.store import Edit, Fenced
 from acme_client.x509.verify import CertificateAndKey
+from support.acme.certifier import FakeServer
 from support.acme.chains import DAY, chain
 from support.etcd import Etcd
+from support.http.name_app import NameApp
 
-pytestmark = [
-    pytest.mark.program,
-    # A machine that dies in this process leaves its connections behind.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.program
 
 NAME = "a.example"
 FOLDER = f"certificates/{NAME}"
-ACCOUNT = "accounts/ca.example"
 SECRET = new_secret()
+BY = Authority("https://ca.example/directory")
 NOW = time.time()
 
 
@@ -46,73 +59,141 @@ class Quick(ClusterSettings):
         return EtcdStore(self.api(), self.prefix, Seals(read_secrets(self.secret)), lasts=2)
 
 
-class Workers:
-    """As much of a `link.Link` as a node uses."""
+class Ca:
+    """A CA for all machines. ``held``: names whose orders do not come to an end before they are
+    let go; ``begun`` has each order's machine and name."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Challenge] = {}
+        self.begun: list[tuple[str, str]] = []
+        self.issued: list[tuple[str, CertificateAndKey]] = []
+        self.revoked: list[bytes] = []
+        self.refused: list[str] = []  # machines that had lost their lock
+        self.news = threading.Condition()
+        self.held: set[str] = set()
 
-    def present(self, challenge: Challenge) -> bool:
-        self.answers[challenge.token] = challenge
-        return True
+    def of(self, node: str) -> Any:
+        return _Door(self, node)
 
-    def retract(self, challenge: Challenge) -> None:
-        self.answers.pop(challenge.token, None)
+    def orders(self, name: str = NAME) -> list[str]:
+        return [node for node, one in self.begun if one == name]
+
+
+class _Door:
+    def __init__(self, ca: Ca, node: str) -> None:
+        self.ca, self.node = ca, node
+
+    def issue(self, order: Order) -> Issued:
+        ca, name = self.ca, order.names[0]
+        order.reservation.reserve(exempt=False)
+        with ca.news:
+            ca.begun.append((self.node, name))
+            ca.news.notify_all()
+            assert ca.news.wait_for(lambda: name not in ca.held, 30)
+        try:
+            order.reservation.finalizing()
+        except IssuanceError:
+            ca.refused.append(self.node)
+            raise
+        # In the order in which they come, so that the later one is later in whole seconds too.
+        pair = chain(*order.names, now=NOW, begins=len(ca.begun) - DAY)
+        ca.issued.append((self.node, pair))
+        return Issued(pair, "http-01")
+
+    def suggestion(self, _chain_pem: bytes) -> None:
+        return None
+
+    def revoke(self, chain_pem: bytes, _key_pem: bytes, _reason: int) -> None:
+        self.ca.revoked.append(chain_pem)
 
 
 class Machine:
     """``local`` outlives the process that uses it."""
 
-    def __init__(self, cluster: str, etcd: Etcd, name: str, *, order: bool, wants: Any) -> None:
-        self.etcd = etcd
+    def __init__(
+        self, cluster: str, etcd: Etcd, ca: Ca, name: str, wants: Any, by: Authority, order: bool
+    ) -> None:
+        self.ca, self.name = ca, name
         self.settings = Quick(cluster, name, etcd.endpoints, SECRET, order=order)
         self.local = MemoryStore()
-        self.wants = wants
-        self.changed = threading.Condition()
+        self.wants = [CertificateSpec(names, by) for names in wants]
+        self.on_demand: tuple[OnDemandRule, ...] = ()
         self.status: ClusterStatus | None = None
+        self.clock = 0.0  # seconds ahead
+        self.server = FakeServer()
+        self.thread: threading.Thread | None = None
 
     def start(self) -> Machine:
-        self.workers = Workers()
-        link: Any = self.workers
-        self.node = Node(self.settings, self.local, link, {NAME: self.wants}, self._told)
-        self.node.start(self._stirred, self._stirred)
+        self.status = None
+        self.server.forget()
+        self.node = Node(self.settings, self.local, self.server, self.wants, self._told, self.now)
+        self.agent = Agent(
+            Settings(Path("/"), tuple(self.wants), on_demand=self.on_demand),
+            self.server, self.local, self.now,
+            random.Random(zlib.crc32(self.name.encode())), issuer=self._issuer, cluster=self.node,
+        )  # fmt: skip
+        self.thread = threading.Thread(target=self._serve, args=(self.agent,))
+        self.thread.start()
         return self
+
+    def _issuer(self, authority: Authority) -> Any:
+        if authority.directory == INTERNAL:
+            return self.agent._internal
+        return self.ca.of(self.name)
+
+    def _serve(self, agent: Agent) -> None:
+        try:
+            agent.serve()
+        except Exception as error:
+            self.error = error
+
+    def now(self) -> float:
+        return time.time() + self.clock
 
     def _told(self, status: ClusterStatus) -> None:
         self.status = status
-        self._stirred()
-
-    def _stirred(self) -> None:
-        with self.changed:
-            self.changed.notify_all()
 
     def until(self, seen: Callable[[], object], within: float = 30.0) -> None:
-        deadline = time.monotonic() + within
-        while not seen():
-            assert time.monotonic() < deadline, (self.status, self.node.refusal())
-            with self.changed:
-                self.changed.wait(0.1)
+        self.server.until(seen, within)
 
-    def keep(self, pair: CertificateAndKey) -> None:
-        self.local.store(FOLDER, {CHAIN: pair.chain_pem, KEY: pair.key_pem})
-        self.node.changed({NAME})
+    def put(self, pair: CertificateAndKey, name: str = NAME) -> None:
+        folder = f"certificates/{name}"
+        self.local.store(folder, {CHAIN: pair.chain_pem, KEY: pair.key_pem})
 
-    @property
-    def has(self) -> bytes | None:
-        return self.local.load(FOLDER).get(CHAIN)
+    def look(self) -> None:
+        self.server.ask("look")
+
+    def has(self, name: str = NAME) -> bytes | None:
+        return self.local.load(f"certificates/{name}").get(CHAIN)
+
+    def serves(self, name: str = NAME) -> bytes | None:
+        one = self.server.served.get(name)
+        return None if one is None else one.chain_pem
+
+    def contested(self, name: str = NAME) -> str:
+        return str(self.server.reports.get(name, {}).get("contested") or "")
+
+    def meets(self, number: int) -> None:
+        self.until(lambda: self.status and len(self.status["members"]) == number)
+
+    def recalls(self) -> set[str]:
+        """The machines that order, as far as this one's disk has it."""
+        found = recollection.recall(self.local, self.settings, {})
+        return {node for node, one in found.items() if one.orders}
+
+    def stop(self) -> None:
+        if self.thread is not None and self.thread.is_alive():
+            self.server.tell("stop")
+            self.thread.join(30)
 
     def die(self) -> None:
         """Nothing more is said to the engine, and nothing given back."""
-        self.node._closing.set()
-        shared, company = self.node._shared, self.node._company
+        shared = self.node._shared
         assert shared is not None
-        assert company is not None
-        company.close()
-        self.node._stir.set()
         if shared._lease is not None:
             shared._lease._over.set()
-        for watch in shared._watches:
-            watch.close()
+        self.server.vanish()
+        assert self.thread is not None
+        self.thread.join(30)
         shared.api.close()
 
 
@@ -123,187 +204,401 @@ def etcd() -> Iterator[Etcd]:
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "_TAKES_OVER_AFTER", 0.5)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places, and pauses after another machine was met at work, are seconds here."""
+    monkeypatch.setattr(ranks, "STEP_WITHOUT", 1.0)
+    monkeypatch.setattr(ranks, "STEP", 1.0)
+    monkeypatch.setattr(together, "BUSY_AGAIN", 1.0)
+
+
+@pytest.fixture
+def ca() -> Ca:
+    return Ca()
 
 
 Make = Callable[..., Machine]
 
 
 @pytest.fixture
-def machine(etcd: Etcd, request: pytest.FixtureRequest) -> Iterator[Make]:
+def machine(etcd: Etcd, ca: Ca, request: pytest.FixtureRequest) -> Iterator[Make]:
     made: list[Machine] = []
     cluster = f"t{zlib.crc32(request.node.name.encode())}"
 
-    def make(name: str, *, order: bool = True, wants: tuple[str, ...] = (NAME,)) -> Machine:
-        made.append(Machine(cluster, etcd, name, order=order, wants=wants))
-        return made[-1].start()
+    def make(
+        name: str,
+        *wants: tuple[str, ...],
+        order: bool = True,
+        by: Authority = BY,
+        start: bool = True,
+    ) -> Machine:
+        one = Machine(cluster, etcd, ca, name, wants or ((NAME,),), by, order)
+        made.append(one)
+        one.server.__enter__()
+        return one.start() if start else one
 
     yield make
+    ca.held.clear()
+    with ca.news:
+        ca.news.notify_all()
     for one in made:
-        one.node.close()
+        one.stop()
+        one.server.__exit__()
 
 
-def test_the_first_orders_and_the_second_takes_over_when_it_is_gone(machine: Make) -> None:
-    first = machine("web-1")
-    first.until(first.node.orders)
-    second = machine("web-2")
-    second.until(lambda: "web-1 orders" in second.node.refusal())
+def test_every_certificate_is_ordered_once_and_by_several_machines(machine: Make, ca: Ca) -> None:
+    names = [(f"{number}.example",) for number in range(12)]
+    machines = [machine(f"web-{number}", *names) for number in (1, 2, 3)]
+    machines.append(machine("web-4", *names, order=False))
+    for one in machines:
+        one.until(lambda one=one: len(one.server.served) == len(names))
+    assert sorted(name for _node, name in ca.begun) == sorted(name for (name,) in names)
+    assert len({node for node, _name in ca.begun}) > 1
+    for one in machines[1:]:
+        for (name,) in names:
+            one.until(lambda one=one, name=name: one.serves(name) == machines[0].serves(name))
+    machines[-1].until(lambda: "web-1, web-2, web-3 do" in machines[-1].node.refusal())
+
+
+def test_another_goes_on_when_one_dies_in_an_order_and_the_late_one_is_not_issued(
+    machine: Make, ca: Ca
+) -> None:
+    ca.held.add(NAME)
+    first, second = machine("web-1"), machine("web-2")
+    first.until(ca.orders)
+    (name,) = ca.orders()
+    dies, lives = (first, second) if name == "web-1" else (second, first)
+    dies.die()
+    ca.held.clear()
+    lives.until(lambda: lives.serves() is not None)
+    with ca.news:
+        ca.news.notify_all()  # the first order goes on: its machine was only paused
+    lives.until(lambda: ca.refused == [dies.name])
+    assert [node for node, _pair in ca.issued] == [lives.name]
+    dies.start()
+    dies.until(lambda: dies.serves() == lives.serves())
+    assert len(ca.begun) == 2
+
+
+def test_who_has_certificates_gives_them_and_nothing_is_ordered(machine: Make, ca: Ca) -> None:
+    first = machine("web-1", start=False)
     pair = chain(NAME, now=NOW)
-    first.keep(pair)
-    second.until(lambda: second.has == pair.chain_pem)
-
-    shared, claim = first.node._shared, first.node._claim
-    assert shared is not None
-    assert claim is not None
-    first.die()
-    second.until(second.node.orders)
-    # What it would still have written is refused.
-    with pytest.raises(Fenced):
-        shared.change([Edit(FOLDER, {"meta.json": b"{}"})], by=claim)
+    first.put(pair)
     first.start()
-    first.until(lambda: "web-2 orders" in first.node.refusal())
-    newer = chain(NAME, now=NOW, begins=-DAY / 2)
-    second.keep(newer)
-    first.until(lambda: first.has == newer.chain_pem)
-
-
-def test_who_restarts_keeps_its_claim_and_who_only_takes_never_has_it(machine: Make) -> None:
-    first, second = machine("web-1"), machine("web-2", order=False)
-    first.until(first.node.orders)
-    first.die()
-    first.start()
-    first.until(first.node.orders)
-    first.die()
-    # Nobody else may order, so for all of the time nobody does.
-    second.until(lambda: second.status and not second.status["members"][1:])
-    time.sleep(1.0)  # twice the patience; nothing that happens could be awaited
-    assert "this node orders no certificates (cluster.order: false)" in second.node.refusal()
-    store = second.settings.store()
-    assert store.owner(ORDERER) == "web-1"
+    store = first.settings.store()
+    first.until(lambda: CHAIN in store.load(FOLDER))
     store.close()
+    second, third = machine("web-2"), machine("web-3", order=False)
+    for one in (second, third):
+        one.until(lambda one=one: one.serves() == pair.chain_pem)
+    newer = chain(NAME, now=NOW, begins=-DAY / 2)
+    second.put(newer)
+    second.look()
+    for one in (first, second, third):
+        one.until(lambda one=one: one.serves() == newer.chain_pem, within=70)
+    assert not ca.begun
 
 
-def test_a_challenge_is_answered_by_all_before_the_ca_is_told(machine: Make) -> None:
+def test_what_is_renewed_by_hand_anywhere_is_had_everywhere(machine: Make, ca: Ca) -> None:
+    machines = [machine(f"web-{number}") for number in (1, 2, 3)]
+    for one in machines:
+        one.until(lambda one=one: one.serves() is not None)
+    before = machines[0].serves()
+    for number, one in enumerate(machines, 2):
+        answer = one.server.ask("renew", {"name": NAME})
+        assert answer["ok"], answer
+        assert ca.orders()[number - 1] == one.name
+        newest = one.serves()
+        assert newest not in (None, before)
+        for other in machines:
+            other.until(lambda other=other, newest=newest: other.serves() == newest)
+
+
+def test_a_revoked_one_is_replaced_once(machine: Make, ca: Ca) -> None:
+    first, second = machine("web-1"), machine("web-2")
+    for one in (first, second):
+        one.until(lambda one=one: one.serves() is not None)
+    assert second.server.ask("revoke", {"name": NAME, "reason": "superseded"})["ok"]
+    assert ca.revoked == [ca.issued[0][1].chain_pem]
+    first.until(lambda: len(ca.issued) == 2)
+    for one in (first, second):
+        one.until(lambda one=one: one.serves() == ca.issued[-1][1].chain_pem)
+    assert len(ca.begun) == 2
+
+
+def test_wishes_that_differ_are_told_and_a_person_decides(machine: Make, ca: Ca) -> None:
+    first = machine("web-1", (NAME,))
+    first.until(lambda: first.serves() is not None)
+    second = machine("web-2", (NAME, f"www.{NAME}"))
+    second.until(
+        lambda: "web-1 and this node (web-2) are configured differently" in second.contested()
+    )
+    assert second.serves() == first.serves()
+    second.until(lambda: second.status and second.status["members"][0]["differs"] == 1)
+    assert len(ca.begun) == 1
+    assert second.server.ask("renew", {"name": NAME})["ok"]
+    second.until(lambda: not second.contested())
+    # It is more than the first one wants, and so enough.
+    first.until(lambda: first.serves() == second.serves())
+    assert not first.contested()
+    assert ca.orders() == ["web-1", "web-2"]
+
+
+def test_a_challenge_is_answered_by_all_before_the_ca_is_told(machine: Make, ca: Ca) -> None:
+    ca.held.add(NAME)
     first = machine("web-1")
     first.until(first.node.orders)  # else web-3 may claim it first
     others = [machine("web-2", order=False), machine("web-3")]
-    first.until(lambda: first.status and len(first.status["members"]) == 3)
+    for one in (first, *others):
+        one.meets(3)
     challenge = Challenge("http-01", NAME, "token", "token.thumbprint")
     assert first.node.link.present(challenge)
     for one in others:
-        assert one.workers.answers["token"].key_authorization == "token.thumbprint"
+        assert [shown.key_authorization for shown in one.server.shown] == ["token.thumbprint"]
+    assert len(first.server.shown) == 1
     first.node.link.retract(challenge)
     for one in others:
-        one.until(lambda one=one: not one.workers.answers)
+        one.until(lambda one=one: one.server.taken_back)
 
 
-def test_a_machine_of_which_a_rival_may_order_waits_without_the_engine(
-    machine: Make, etcd: Etcd
+def test_without_the_engine_the_only_one_goes_on_and_of_several_none(
+    machine: Make, ca: Ca, etcd: Etcd
 ) -> None:
-    first = machine("web-1")
-    first.until(first.node.orders)
-    second = machine("web-2")
-    second.until(lambda: "web-1 orders" in second.node.refusal())
-    first.until(lambda: first.node._has_rivals)
+    first, follower = machine("web-1"), machine("web-2", order=False)
+    for one in (first, follower):
+        one.until(lambda one=one: one.serves() is not None)
     etcd.kill_all()
-    first.node.changed({NAME})  # else it looks in half a minute
     try:
-        first.until(lambda: first.node.peers.away)
-        assert first.node.orders()
-        # It is remembered across a restart, and nobody takes anything over.
-        first.die()
+        assert first.server.ask("renew", {"name": NAME})["ok"]
+        first.until(lambda: first.status and not first.status["connected"], within=40)
+        assert follower.serves() != first.serves()
+        # It is remembered across a restart that nobody else orders.
+        first.stop()
+        first.wants.append(CertificateSpec(("b.example",), BY))
         first.start()
-        first.until(lambda: first.node.peers.away)
-        assert first.node.orders()
-        assert not second.node.orders()
+        first.until(lambda: first.serves("b.example") is not None)
     finally:
         etcd.start_all()
-    first.until(lambda: not first.node.peers.away)
+    follower.until(lambda: follower.serves() == first.serves(), within=90)
 
 
-def test_alone_it_goes_on_without_the_engine(machine: Make, etcd: Etcd) -> None:
-    first = machine("web-1")
-    machine("web-2", order=False)
-    first.until(first.node.orders)
+def test_of_several_that_order_each_waits_without_the_engine(
+    machine: Make, ca: Ca, etcd: Etcd
+) -> None:
+    first, second = machine("web-1"), machine("web-2")
+    for one in (first, second):
+        one.meets(2)
+        one.until(lambda one=one: one.serves() is not None)
+        one.until(lambda one=one: one.recalls() == {"web-1", "web-2"})
     etcd.kill_all()
-    first.node.changed({NAME})
     try:
-        first.until(lambda: first.status and not first.status["connected"])
-        assert first.node.orders()
-        assert not first.node.peers.away
+        first.stop()
+        second.stop()
+        for one in (first, second):
+            one.wants.append(CertificateSpec(("b.example",), BY))
+            one.start()
+            one.until(lambda one=one: one.status and not one.status["connected"])
+            one.until(lambda one=one: one.serves() is not None)
+            assert one.node.peers.away
+            assert not one.node.peers.is_only
+        time.sleep(2.0)  # twice a place; nothing that happens could be awaited
+        assert ca.orders("b.example") == []
+        # A person decides otherwise.
+        assert first.server.ask("renew", {"name": "b.example"})["ok"]
+        assert second.serves("b.example") is None
     finally:
         etcd.start_all()
-    first.until(lambda: first.status and first.status["connected"])
+    second.until(lambda: second.serves("b.example") == first.serves("b.example"), within=100)
+    assert ca.orders("b.example") == ["web-1"]
 
 
-def test_only_what_is_newer_and_covers_as_much_is_taken(machine: Make) -> None:
-    both = (NAME, f"www.{NAME}")
-    first = machine("web-1", wants=both)
-    first.until(first.node.orders)
-    second = machine("web-2", order=False, wants=both)
-    here = chain(*both, now=NOW)
-    second.local.store(FOLDER, {CHAIN: here.chain_pem, KEY: here.key_pem})
+def test_what_cannot_be_used_is_told_and_put_right_by_its_maker(machine: Make, ca: Ca) -> None:
+    first = machine("web-1")
+    first.until(lambda: first.serves() is not None)
+    first.stop()
+    second = machine("web-2")
+    second.until(lambda: second.serves() is not None)
+    sound = second.serves()
+    api = EtcdApi(second.settings.endpoints)
+    key = f"{second.settings.prefix}{FOLDER}/:together"
+    api.call("/v3/kv/put", {"key": encoded(key), "value": encoded(b"garbage")})
+    second.until(lambda: second.status and second.status["refused"], within=40)
+    assert second.status is not None
+    assert "nobody of this cluster has sealed it" in second.status["refused"][NAME]
+    assert second.serves() == sound
+    first.start()
+    second.until(lambda: second.status and not second.status["refused"], within=100)
+    store = second.settings.store()
+    assert store.load(FOLDER)[CHAIN] == sound
+    store.close()
+    api.close()
+    assert len(ca.begun) == 1
 
-    first.keep(chain(*both, now=NOW, begins=-2 * DAY))  # older: it stays there, and here what is
-    first.keep(chain(NAME, now=NOW, begins=-DAY / 2))
+
+def test_what_serves_less_is_not_taken_while_what_is_here_is_valid(machine: Make, ca: Ca) -> None:
+    second = machine("web-2", (NAME, f"www.{NAME}"), start=False)
+    both = chain(NAME, f"www.{NAME}", now=NOW, begins=-2 * DAY)
+    second.put(both)
+    store = second.settings.store()
+    less = chain(NAME, now=NOW)
+    store.store(FOLDER, {CHAIN: less.chain_pem, KEY: less.key_pem})
+    other = chain("b.example", now=NOW)
+    second.start()
     second.until(lambda: second.status and second.status["refused"])
     assert second.status is not None
-    assert second.status["refused"][NAME] == (
-        f"it is not for www.{NAME}, which what is here is for"
+    assert f"it is not for www.{NAME}, which what is here is for" in second.status["refused"][NAME]
+    store.store(FOLDER, {CHAIN: other.chain_pem, KEY: other.key_pem})
+    second.until(lambda: "other names" in str(second.status and second.status["refused"]), 70)
+    assert second.serves() == second.has() == both.chain_pem
+    store.close()
+
+
+def test_beside_a_newer_program_it_takes_and_orders_nothing(machine: Make, ca: Ca) -> None:
+    first = machine("web-1")
+    first.until(lambda: first.serves() is not None)
+    store = first.settings.store()
+    before = store.load(FORMAT)
+    store.store(FORMAT, {FORMAT_FILE: b'{"version": 2}'})
+    first.until(lambda: first.status and not first.status["connected"], within=40)
+    assert first.status is not None
+    assert "a newer version of this program (format 2)" in str(first.status["fault"])
+    assert not first.status["orders"]
+    newer = chain(NAME, now=NOW, begins=-DAY / 2)
+    record = b'{"version": 99, "serial": "1"}'
+    store.store(FOLDER, {CHAIN: newer.chain_pem, KEY: newer.key_pem})
+    store.store(FOLDER, {META: record})
+    first.until(lambda: first.serves() == newer.chain_pem, within=70)
+    assert store.load(FOLDER)[META] == record
+    store.store(FORMAT, before)
+    first.until(lambda: first.status and first.status["connected"], within=40)
+    # One record by a newer program is left alone too.
+    answer = first.server.ask("renew", {"name": NAME})
+    assert "its record is by a newer version of this program" in answer["error"]
+    assert store.load(FOLDER)[META] == record
+    assert len(ca.begun) == 1
+    store.close()
+
+
+def test_a_clock_that_is_wrong_keeps_its_machine_from_ordering(machine: Make, ca: Ca) -> None:
+    machines = [machine("web-1"), machine("web-2")]
+    for one in machines:
+        one.meets(2)  # of two clocks that are apart neither is known to be right
+    wrong = machine("web-3", start=False)
+    wrong.clock = 3600.0
+    wrong.start()
+    wrong.until(lambda: "clock is" in str(wrong.status and wrong.status["fault"]), within=60)
+    assert not wrong.node.orders()
+    for one in machines:
+        one.until(
+            lambda one=one: one.status and abs(one.status["members"][-1]["clock"] - 3600) < 30,
+            within=60,
+        )
+        assert one.node.orders()
+    wrong.until(lambda: wrong.serves() is not None)
+    assert not any(node == "web-3" for node, _name in ca.begun)
+
+
+def test_the_built_in_root_is_made_once(machine: Make) -> None:
+    by = Authority(INTERNAL)
+    first, second = machine("web-1", by=by), machine("web-2", ("b.example",), by=by)
+    first.until(lambda: first.serves() is not None)
+    second.until(lambda: second.serves("b.example") is not None)
+    assert (
+        first.local.load("internal-ca")["root.pem"] == second.local.load("internal-ca")["root.pem"]
     )
-    assert second.has == here.chain_pem
-    first.keep(chain("b.example", now=NOW, begins=-DAY / 3))
-    second.until(lambda: "other names" in str(second.status and second.status["refused"]))
-    assert second.has == here.chain_pem
-    better = chain(*both, now=NOW, begins=-DAY / 4)
-    first.keep(better)
-    second.until(lambda: second.has == better.chain_pem)
-    second.until(lambda: second.status and not second.status["refused"])
+    third = machine("web-3", by=by, order=False)
+    third.until(lambda: third.serves() == first.serves())
+    assert third.local.list("internal-ca") == []
+    assert not third.local.load("internal-ca")
 
 
-def test_who_is_to_order_no_more_gives_the_claim_back(machine: Make) -> None:
-    first = machine("web-1")
-    first.until(first.node.orders)
-    first.node.close()
-    machine("web-1", order=False)
-    second = machine("web-2")
-    second.until(second.node.orders)
+@pytest.fixture
+def app() -> Iterator[NameApp]:
+    with NameApp() as made:
+        yield made
 
 
-def account(machine: Machine, uri: str, key: bytes) -> None:
-    machine.local.store(ACCOUNT, {"key.pem": key})
-    machine.local.store(ACCOUNT, {"account.json": b'{"version": 1, "uri": "%s"}' % uri.encode()})
-    machine.node.changed({NAME})
+def on_demand(machine: Make, app: NameApp, *names: str, **options: Any) -> list[Machine]:
+    """Start machines that have a site on demand, and are known to each other."""
+    made = [machine(name, start=False) for name in names]
+    for one in made:
+        wanted = CertificateSpec((NAME,), BY)
+        one.on_demand = (OnDemandRule(NAME, wanted, ask=app.url, **options),)
+        one.start()
+    for one in made:
+        one.meets(len(made))
+        one.until(lambda one=one: one.serves() is not None)
+    return made
 
 
-def test_the_account_and_the_root_are_those_of_who_orders(machine: Make) -> None:
-    first = machine("web-1")
-    first.until(first.node.orders)
-    first.local.store("internal-ca", {"root.pem": b"root", "root.key": b"its key"})
-    account(first, "https://ca/1", b"key 1")
-    second, third = machine("web-2"), machine("web-3", order=False)
-    second.until(lambda: second.local.load(ACCOUNT).get("account.json"))
-    assert second.local.load(ACCOUNT)["key.pem"] == b"key 1"
-    second.until(lambda: second.local.load("internal-ca"))
-    assert second.local.load("internal-ca")["root.key"] == b"its key"
-    # Another key of the same account is taken.
-    first.local.store(ACCOUNT, {"key.pem": b"key 2"})
-    first.node.changed({NAME})
-    second.until(lambda: second.local.load(ACCOUNT)["key.pem"] == b"key 2")
-    # Who never orders has none, and who has its own keeps it.
-    third.until(lambda: third.status and third.status["connected"])
-    assert third.local.list("accounts") == []
-    fourth = Machine(first.settings.name, first.etcd, "web-4", order=True, wants=(NAME,))
-    fourth.local.store(ACCOUNT, {"key.pem": b"own", "account.json": b'{"uri": "https://ca/4"}'})
-    fourth.start()
-    fourth.until(lambda: "web-1 orders" in fourth.node.refusal())
-    fourth.until(lambda: fourth.status and len(fourth.status["members"]) == 4)
-    assert fourth.local.load(ACCOUNT)["key.pem"] == b"own"
-    fourth.node.close()
-    # A machine that was made anew under the old name takes what the cluster has.
-    first.node.close()
-    first.local = MemoryStore()
-    first.start()
-    first.until(first.node.orders)
-    first.until(lambda: first.local.load(ACCOUNT).get("key.pem") == b"key 2")
+def come(one: Machine, name: str) -> dict[str, Any]:
+    """A client comes for a name; what the worker is told."""
+    return one.server.ask("want", {"name": name})
+
+
+def test_a_name_on_demand_is_asked_about_and_ordered_once(
+    machine: Make, ca: Ca, app: NameApp
+) -> None:
+    app.allowed = {"shop.example", "other.example"}
+    machines = on_demand(machine, app, "web-1", "web-2", "web-3")
+    first, second, third = machines
+    ca.held.add("shop.example")
+    tickets = [one.server.tell("want", {"name": "shop.example"}) for one in machines]
+    first.until(lambda: ca.orders("shop.example"))
+    ca.held.clear()
+    with ca.news:
+        ca.news.notify_all()
+    for one, ticket in zip(machines, tickets, strict=True):
+        one.until(lambda one=one, ticket=ticket: ticket in one.server.answers)
+        assert one.server.answers[ticket]["ok"], one.server.answers[ticket]
+        assert one.serves("shop.example") == first.serves("shop.example")
+    assert len(ca.orders("shop.example")) == app.asked.count("shop.example") == 1
+    # The others have it though no client has come to them.
+    assert come(second, "other.example")["ok"]
+    for one in machines:
+        one.until(lambda one=one: one.serves("other.example") is not None)
+    assert len(ca.orders("other.example")) == app.asked.count("other.example") == 1
+    # What one machine is refused, the others are.
+    assert [come(one, "no.example")["ok"] for one in machines] == [False] * 3
+    assert app.asked.count("no.example") == 1
+    # A machine that was away has what came meanwhile, and what it had.
+    third.stop()
+    app.allowed.add("late.example")
+    assert come(first, "late.example")["ok"]
+    third.start()
+    for name in ("shop.example", "late.example"):
+        third.until(lambda name=name: third.serves(name) == first.serves(name))
+    assert len(ca.orders("late.example")) == app.asked.count("late.example") == 1
+
+
+def test_the_allowance_of_names_on_demand_is_the_clusters(
+    machine: Make, ca: Ca, app: NameApp
+) -> None:
+    names = [f"{number}.shop.example" for number in range(4)]
+    app.allowed = set(names)
+    first, second = on_demand(machine, app, "web-1", "web-2", per_hour=2)
+    assert come(first, names[0])["ok"]
+    assert come(second, names[1])["ok"]
+    for one in (first, second):
+        refused = come(one, names[2])
+        assert not refused["ok"]
+        assert "2 new names in an hour" in refused["error"]
+    assert len(ca.begun) == 3  # of which one is the site's own
+
+
+def test_without_the_engine_no_new_name_is_ordered(
+    machine: Make, ca: Ca, app: NameApp, etcd: Etcd
+) -> None:
+    app.allowed = {"old.example", "new.example"}
+    first, second = on_demand(machine, app, "web-1", "web-2")
+    assert come(first, "old.example")["ok"]
+    second.until(lambda: second.serves("old.example") is not None)
+    etcd.kill_all()
+    try:
+        for one in (first, second):
+            one.until(lambda one=one: one.status and not one.status["connected"], within=40)
+            refused = come(one, "new.example")
+            assert "the cluster cannot be asked" in refused["error"]
+            assert come(one, "old.example")["ok"]
+    finally:
+        etcd.start_all()
+    assert ca.orders("new.example") == []

@@ -51,6 +51,11 @@ def test_an_order() -> None:
     assert (placed.status, placed.certificate, placed.error) == ("pending", None, None)
 
 
+def test_an_empty_text_is_a_url_that_is_not_there_yet() -> None:
+    placed = answers.order(encoded({**ORDER, "certificate": "", "finalize": "", "error": ""}))
+    assert (placed.certificate, placed.finalize, placed.error) == (None, None, None)
+
+
 def test_an_order_with_the_reason_of_its_failure() -> None:
     error = {"type": "urn:ietf:params:acme:error:caa", "detail": "CAA forbids it"}
     assert answers.order(encoded({**ORDER, "error": error})).error == "CAA forbids it (caa)"

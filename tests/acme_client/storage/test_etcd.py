@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ import trustme
 from acme_client.storage.etcd.api import EtcdApi, Login, Refused, encoded
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from acme_client.storage.etcd.store import EtcdStore, Unreadable
-from acme_client.storage.store import Fenced, Full, Unreachable
+from acme_client.storage.store import Conflict, Edit, Fenced, Full, Unreachable
 from support.etcd import Etcd
 
 pytestmark = pytest.mark.program
@@ -57,9 +58,9 @@ def opened(etcd: Etcd) -> Iterator[Open]:
 
 
 class Watcher:
-    def __init__(self, store: EtcdStore) -> None:
+    def __init__(self, store: EtcdStore, folder: str = "certificates") -> None:
         self.woken = threading.Event()
-        self.changed = store.watch("certificates", self.woken.set)
+        self.changed = store.watch(folder, self.woken.set)
 
     def until(self, names: set[str], within: float = 30.0) -> None:
         seen: set[str] = set()
@@ -113,16 +114,27 @@ def test_what_changed_while_the_history_was_thrown_away_is_named(etcd: Etcd, ope
     store.store("certificates/gone.example", OLD)
     store.store("certificates/same.example", OLD)
     watcher = Watcher(away)
+    quiet = opened()
+    quiet_watcher = Watcher(quiet, "accounts")
     etcd.kill_all()  # so that it hears of nothing
-    away.api.endpoints = ("http://127.0.0.1:9",)
+    away.api.endpoints = quiet.api.endpoints = ("http://127.0.0.1:9",)
     etcd.start_all()
     store.store(FOLDER, OLD)
     store.delete("certificates/gone.example")
     latest = json.loads(etcd.ctl("get", "/", "--write-out", "json"))["header"]["revision"]
     etcd.ctl("compact", str(latest))
-    away.api.endpoints = etcd.endpoints
+    away.api.endpoints = quiet.api.endpoints = etcd.endpoints
     watcher.until({"example.org", "gone.example"})
     assert "same.example" not in watcher.changed()
+    deadline = time.monotonic() + 30
+    while quiet.heard("accounts") < latest:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # nothing is told where nothing had escaped
+    store.store("accounts/ca", {"key.pem": b"key"})
+    quiet_watcher.until({"ca"})
+    # A watch from which nothing had escaped is no news, though it had to compare as well.
+    assert away.api.figures.document()["reloads"] == {"compacted": 1, "restored": 0}
+    assert quiet.api.figures.document()["reloads"] == {"compacted": 0, "restored": 0}
 
 
 def test_what_an_engine_from_a_backup_has_is_compared(etcd: Etcd, opened: Open) -> None:
@@ -143,6 +155,7 @@ def test_what_an_engine_from_a_backup_has_is_compared(etcd: Etcd, opened: Open) 
     watcher.until({"a.example", "b.example"}, 60)
     assert watching.load("certificates/a.example") == OLD
     assert watching.load("certificates/b.example") == {}
+    assert watching.api.figures.document()["reloads"] == {"compacted": 0, "restored": 1}
 
 
 HOLDS = """
@@ -198,6 +211,37 @@ def test_what_is_put_while_we_are_here_goes_with_us(etcd: Etcd, opened: Open) ->
     assert other.load("challenges") == {"token": b"{}"}
     store.close()
     assert other.load("challenges") == {}
+
+
+def test_what_is_followed_is_in_memory_as_it_changes(etcd: Etcd, opened: Open) -> None:
+    store, other, follower = opened(), opened(lasts=2), opened()
+    store.put_while_here("members", "web-1", b"one")
+    woken = threading.Event()
+    changed, files = follower.follow("members", woken.set)
+    assert files() == {"web-1": b"one"}
+    store.put_while_here("members", "web-1", b"another")
+    other.put_while_here("members", "web-2", b"two")
+    forged = f"{PREFIX}members/web-3"
+    store.api.call("/v3/kv/put", {"key": encoded(forged), "value": encoded(b"garbage")})
+    seen: set[str] = set()
+    while not {"web-1", "web-2", "web-3"} <= seen:
+        assert woken.wait(30)
+        woken.clear()
+        seen |= changed()
+    found = files()
+    assert isinstance(found.pop("web-3"), Unreadable)
+    assert found == {"web-1": b"another", "web-2": b"two"}
+    other.close()
+    while "web-2" in files():
+        assert woken.wait(30)
+        woken.clear()
+    # It is there again after the engine, and what has changed meanwhile is known.
+    etcd.kill_all()
+    etcd.start_all()
+    store.put_while_here("members", "web-4", b"four")
+    while "web-4" not in files():
+        assert woken.wait(30)
+        woken.clear()
 
 
 @pytest.mark.parametrize("value", [b"", b"garbage", b"treehouse1", b"treehouse1" + b"\0" * 60])
@@ -294,6 +338,15 @@ def test_an_engine_with_tls_is_known_by_its_certificate(tmp_path: Path) -> None:
         for refused, why in ((doubtful, "certificate is not trusted"), (unknown, "https://")):
             with pytest.raises(Unreachable, match=why):
                 EtcdStore(EtcdApi(etcd.endpoints, refused), PREFIX, SEALS).load(FOLDER)
+        expired = authority.issue_cert(
+            "node.example", not_after=datetime.fromtimestamp(time.time() - 1, UTC)
+        )
+        expired.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+        context = ssl.create_default_context(cafile=str(ca))
+        context.load_cert_chain(tmp_path / "client.pem")
+        api = EtcdApi(etcd.endpoints, context, client_ends=time.time() - 1)
+        with pytest.raises(Unreachable, match=r"our client certificate .* has expired"):
+            EtcdStore(api, PREFIX, SEALS).load(FOLDER)
 
 
 def test_an_engine_without_the_gateway_is_told() -> None:
@@ -327,3 +380,36 @@ def test_a_lock_that_was_lost_is_not_given_back(etcd: Etcd, opened: Open) -> Non
     mine.release()
     with pytest.raises(Fenced):
         store.change([], by=mine)
+    figures = store.api.figures.document()
+    assert figures["fenced"] == 1
+    assert sum(figures["seconds"]) > 3
+    assert figures["seconds_sum"] > 0.0
+    mark = store.mark(FOLDER)
+    with pytest.raises(Conflict):
+        store.change([Edit(FOLDER, OLD, replaces="another")])
+    assert store.api.figures.document()["conflicts"] == 1
+    assert store.mark(FOLDER) == mark
+
+
+def test_a_lock_whose_end_the_engine_has_not_heard_is_given_back_later(
+    etcd: Etcd, opened: Open
+) -> None:
+    """Its session goes on when the engine is back, so it would be held for as long as the machine
+    lives."""
+    store, other = opened(lasts=600), opened(lasts=600)
+    lock = store.lock(FOLDER, 60)
+    assert lock is not None
+    etcd.kill_all()
+    with pytest.raises(Unreachable):
+        lock.release()
+    with pytest.raises(Unreachable):
+        store.lock("certificates/b.example", 60)
+    etcd.start_all()
+    assert other.lock(FOLDER, 60) is None
+    another = store.lock("certificates/c.example", 60)
+    theirs = other.lock(FOLDER, 60)
+    assert another is not None
+    assert theirs is not None
+    store.give_back()  # nothing is left that would be somebody else's by now
+    assert store.lock(FOLDER, 60) is None
+    assert theirs.holds()

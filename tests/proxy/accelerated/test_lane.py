@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import ssl
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy import accelerated
-from proxy.accelerated.build import build
+from proxy.accelerated.build import build, target
 from proxy.config.model import Limits, SiteLog
 from proxy.log import LogFile
 from proxy.protocol.exchange import Exchange, bind
@@ -617,11 +618,46 @@ def test_the_environment_asks_for_pure_python() -> None:
     assert done.stdout == f"treehouse-proxy, version {VERSION} (pure Python)\n"
 
 
-def test_a_lane_of_another_revision_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lane_of_another_revision_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, accelerated.NAME, lane())
-    assert accelerated.load() is lane()
-    monkeypatch.setattr(accelerated, "REVISION", accelerated.REVISION + 1)
-    assert accelerated.load() is None
+    assert accelerated.load() == (lane(), "")
+    own = accelerated.REVISION
+    monkeypatch.setattr(accelerated, "REVISION", own + 1)
+    fault = f"the accelerated lane is of revision {own}, not of {own + 1}"
+    assert accelerated.load() == (None, fault)
+
+
+def test_a_lane_that_cannot_be_loaded_is_told_and_the_program_runs(tmp_path: Path) -> None:
+    # Others may compile there meanwhile.
+    built = shutil.ignore_patterns("__pycache__", "*.so*")
+    for package in ("proxy", "acme_client"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=built)
+
+    def said() -> str:
+        environment = {k: v for k, v in os.environ.items() if k != "TREEHOUSE_PURE_PYTHON"}
+        return subprocess.run(
+            [sys.executable, "-B", "-m", "proxy", "--version"],
+            cwd=tmp_path, env=environment,
+            capture_output=True, text=True, check=True, timeout=60,
+        ).stdout  # fmt: skip
+
+    version = f"treehouse-proxy, version {VERSION}"
+    assert said() == f"{version} (pure Python)\n"
+    # Built here or elsewhere, it is the same; no path of the machine is in it.
+    (tmp_path / "elsewhere").mkdir()
+    command = [sys.executable, "-B", "-m", "proxy.accelerated.build"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120, capture_output=True)
+    made = target(tmp_path / "proxy/accelerated")
+    assert made.read_bytes() == build(tmp_path / "elsewhere").read_bytes()
+    assert said() == f"{version} (accelerated lane)\n"
+    made.write_bytes(b"\x7fELF 100%\n")
+    assert said().startswith(
+        f"{version} (pure Python: the accelerated lane cannot be loaded: {made}: "
+    )
+    made.unlink()
+    # For another Python: no fault of this one.
+    (made.parent / "lane.cpython-310-x86_64-linux-gnu.so").write_bytes(b"")
+    assert said() == f"{version} (pure Python)\n"
 
 
 def test_who_has_no_compiler_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,13 +132,29 @@ def test_a_thousand_backends_are_fifty_lines_and_a_number() -> None:
 
 def test_a_cluster_that_cannot_be_asked_or_taken_from_is_told() -> None:
     sound: ClusterStatus = {
-        "name": "shop", "node": "web-2", "orders": False, "orderer": "web-1", "connected": True,
-        "fault": None, "refused": {}, "behind": 0, "members": [],
+        "name": "shop", "node": "web-2", "orders": False, "ordering": ["web-1"], "connected": True,
+        "fault": None, "alone": False, "refused": {},
+        "behind": 0, "revision_behind": 0, "members": [],
     }  # fmt: skip
     assert look(Situation(cluster=sound), NOW) == ([], 0)
     away: ClusterStatus = {**sound, "fault": "no answer in time", "refused": {"a.test": "damaged"}}
     (first, second), _ = look(Situation(cluster=away), NOW)
     assert first["text"] == "what is on the disk is served: no answer in time"
     assert (second["about"], second["page"]) == ("a.test", "certificate/a.test")
-    ((nobody,), _more) = look(Situation(cluster={**sound, "orderer": None}), NOW)
+    ((deaf,), _more) = look(Situation(cluster={**sound, "revision_behind": 7}), NOW)
+    assert deaf["text"] == "etcd's last 7 changes have not been heard of"
+    ((nobody,), _more) = look(Situation(cluster={**sound, "ordering": []}), NOW)
     assert nobody["text"] == "no machine orders certificates"
+
+
+def test_a_certificate_that_machines_want_to_be_different_things_is_told_once() -> None:
+    text = "new.test: web-1 and this node (web-2) are configured differently"
+    for since in (NOW - 60, NOW - 7200):
+        one = certificate_status(
+            name="new.test", names=("new.test",), source="acme", key_type="ecdsa-p256",
+            state="fresh", served=True, not_before=NOW - DAY, not_after=NOW + 60 * DAY,
+            renew_at=NOW + 30 * DAY, contested=text, contested_since=since,
+        )  # fmt: skip
+        (found,), _ = look(Situation([one]), NOW)
+        assert (found["level"], found["text"]) == ("look", text)
+        assert found["step"]

@@ -29,7 +29,7 @@ def status(**more: Any) -> dict[str, Any]:
         "name": "a.test", "names": ["a.test"], "source": "acme", "directory": "https://ca.test/", "serial": "1",
         "not_before": at(NOW - 60 * DAY), "not_after": at(NOW + 30 * DAY), "state": "fresh",
         "renew_at": at(NOW - DAY), "attempts": 0, "last_error": None, "next_attempt": None, "served": True, "history": [],
-        "on_demand_for": None, "given_up": False,
+        "on_demand_for": None, "given_up": False, "contested": None, "contested_since": None,
         **more,
     }  # fmt: skip
 
@@ -225,3 +225,47 @@ def test_what_waits_is_kept_over_a_restart() -> None:
     waiting = [notice("alert"), notice("over", name="b.test")]
     kept = json.loads(json.dumps(incidents.waiting_to_json(waiting)))
     assert incidents.waiting_from_json(kept) == waiting
+
+
+def test_machines_that_want_different_things_are_told_when_that_lasts() -> None:
+    def seen(**more: Any) -> View:
+        return incidents.look([status(**more)], [], 0.0, RULES, NOW)  # type: ignore[list-item]
+
+    said = {"contested": "a.test: web-1 and this node (web-2) are configured differently"}
+    known = Incidents()
+    rolled_out = seen(**said, contested_since=at(NOW - 60))
+    assert known.follow(rolled_out, DAY, NOW) == []
+    (told,) = known.follow(seen(**said, contested_since=at(NOW - 7200)), DAY, NOW)
+    assert (told.event, told.kind, told.name) == ("alert", "contested", "a.test")
+    assert "configured differently" in told.text
+    (over,) = known.follow(seen(), DAY, NOW + 60)
+    assert (over.event, "well again" in over.text) == ("over", True)
+
+
+def test_of_several_machines_one_tells_of_a_certificate() -> None:
+    names = [f"{number}.test" for number in range(20)]
+    failing = [
+        status(name=name, names=[name], state="failed", attempts=5, last_error="no")
+        for name in names
+    ]
+    cluster: Any = {
+        "name": "shop", "node": "", "orders": True, "ordering": ["web-1", "web-2", "web-3"],
+        "connected": True, "fault": None, "alone": False, "refused": {},
+        "behind": 0, "revision_behind": 0, "members": [{}, {}, {}],
+    }  # fmt: skip
+
+    def told(node: str, **more: Any) -> set[str]:
+        tells = incidents.teller({**cluster, "node": node, **more})
+        view = incidents.look(failing, [], 0.0, RULES, NOW, tells)
+        assert {name for kind, name in {*view.wrong, *view.undecided} if kind != "x"} >= set(names)
+        return {name for kind, name in view.wrong if kind == "renewal_failing"}
+
+    one, two, three = (told(node) for node in cluster["ordering"])
+    assert one | two | three == set(names)
+    assert len(one) + len(two) + len(three) == len(names)
+    assert told("web-9") == set()  # it orders nothing
+    assert told("web-9", refused={"3.test": "damaged"}) == {"3.test"}
+    assert told("web-1", connected=False) == told("web-1", ordering=[]) == set(names)
+    assert told("web-1", ordering=[], members=[]) == set()  # it does not know the others yet
+    assert not incidents.look(failing, [], 0.0, RULES, NOW, incidents.teller(None)).wrong
+    assert len(incidents.look(failing, [], 0.0, RULES, NOW).wrong) == len(names)

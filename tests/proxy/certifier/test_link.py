@@ -163,3 +163,22 @@ def test_a_supervisor_that_has_gone_breaks_the_link(ends: Ends) -> None:
     supervisor.channel.close()
     with pytest.raises(LinkBroken):
         link.receive(5.0)
+
+
+def test_code_is_given_back_when_nothing_has_run_for_a_beat(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, supervisor = ends
+    monkeypatch.setattr(module, "_BEAT_EVERY", 0.02)
+    given_back: list[bool] = []
+
+    def let_go() -> None:
+        given_back.append(True)
+        link.wake()
+
+    monkeypatch.setattr(module.mapped_code, "let_go", let_go)
+    assert link.receive(60) == []
+    assert given_back == [True]
+    supervisor.says(CertifierCommand("status", None, 7))
+    assert [one.ticket for one in link.receive(60)] == [7]
+    assert given_back == [True], "something has run"

@@ -92,3 +92,53 @@ def test_a_binary_is_no_configuration(tmp_path: Path) -> None:
         done = run(name, str(path))
         assert done.exit_code in (1, 2), (name, done.output, done.exception)
         assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("program", "name", "text"),
+    [
+        ("nginx", "nginx.conf", "http { server { listen 443 ssl; server_name a.test; root R; } }"),
+        ("nginx", "nginx.conf", "server { listen 443 ssl; server_name a.test; root R; }"),
+        ("caddy", "Caddyfile", "a.test {\n root * R\n file_server\n}\n"),
+        ("caddy", "Caddyfile", "a.test\nroot * R\nfile_server\n"),
+        (
+            "apache",
+            "a.conf",
+            "<VirtualHost *:443>\nServerName a.test\nDocumentRoot R\n</VirtualHost>\n",
+        ),
+    ],
+)
+def test_an_editors_byte_order_mark_changes_nothing(
+    tmp_path: Path, program: str, name: str, text: str
+) -> None:
+    path = tmp_path / name
+    text = text.replace("R", str(tmp_path))
+    path.write_text(text)
+    without = run(program, str(path))
+    assert "names: [a.test]" in without.stdout
+    path.write_bytes(BOM + text.encode())
+    assert run(program, str(path)).stdout == without.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "name", "text"),
+    [
+        ("nginx", "nginx.conf", "http {\n" * 5000),
+        ("nginx", "nginx.conf", "http {" + "location / {\n" * 5000 + "}" * 5001),
+        ("caddy", "Caddyfile", "a {\n" * 3000 + "}\n" * 3000),
+        ("apache", "a.conf", "<IfModule x>\n" * 3000 + "</IfModule>\n" * 3000),
+        ("traefik", "a.toml", "a = " + "[" * 3000 + "]" * 3000),
+    ],
+    ids=["nginx", "locations", "caddy", "apache", "toml"],
+)
+def test_what_is_nested_without_end_is_told(
+    tmp_path: Path, program: str, name: str, text: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    done = run(program, str(path))
+    assert done.exit_code == 2, done.output
+    assert done.stderr == f"{path}: its blocks are nested too deep\n"

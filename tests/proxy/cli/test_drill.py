@@ -19,7 +19,9 @@ from acme_client.drill.memory_store import MemoryStore
 from acme_client.issuers.internal import InternalCa
 from acme_client.storage.directory import open_store
 from acme_client.x509.verify import examine
+from proxy.cli.drill import play
 from proxy.cli.main import program
+from proxy.config.load import Options, load
 
 DAY = 86400.0
 DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory"
@@ -214,3 +216,39 @@ def test_nothing_to_play(tmp_path: Path) -> None:
     path.write_text("nonsense: 1\n")
     broken = CliRunner().invoke(program, ["drill", "outage", "--config", str(path)])
     assert broken.exit_code == 2
+
+
+def test_certificates_that_are_not_there_yet_are_ordered_before(tmp_path: Path) -> None:
+    state_with(tmp_path, ("a.example.org", 90, 80))
+    said = drill(tmp_path, "outage", names="a.example.org b.example.org").output
+    assert "certificates: 2, 1 of them ordered before\n" in said
+    assert "certificates: 1\n" in drill(tmp_path, "outage").output
+
+
+def test_days_that_pass_are_told(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"state: {tmp_path / 'state'}\nsites: [{{names: [a.example.org], backend: 'http://127.0.0.1:1'}}]\n"
+    )
+    config = load(Options(config=path), now_uid=os.geteuid())
+    play(config, "outage", 3, passed=lambda day, days: told.append((day, days)))
+    # Two days until there is a certificate, three of trouble, ten to get over it.
+    assert {days for _, days in told} == {15}
+    assert sorted({day for day, _ in told}) == list(range(16))
+    assert told[-1] == (15, 15)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("drill", "outage", "--days", "nan"),
+        ("drill", "clock", "--days", "NaN"),
+        ("drill", "outage", "--after", "nan"),
+        ("top", "--interval", "nan"),
+    ],
+)
+def test_no_number_is_no_number(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(program, words)
+    assert result.exit_code == 2
+    assert "is no number" in result.output

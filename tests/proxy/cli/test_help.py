@@ -56,6 +56,21 @@ def test_the_help_has_an_example_that_is_understood(words: Words, command: click
         meant.make_context("treehouse-proxy", given)
 
 
+@pytest.mark.parametrize(
+    ("words", "command"), [one for one in COMMANDS if isinstance(one.values[1], click.Group)]
+)
+def test_a_group_names_its_commands_without_cutting_a_sentence(
+    words: Words, command: click.Group
+) -> None:
+    listed = command.get_help(click.Context(command, terminal_width=80)).partition("Commands:")[2]
+    told = "".join(listed.split())  # a line may end at a hyphen
+    for name, one in command.commands.items():
+        if not one.hidden:
+            sentence = re.split(r"\.\s|\n\n", one.help or "")[0]
+            assert name + "".join(sentence.split()) in told
+    assert all(len(line) <= 80 for line in listed.splitlines())
+
+
 @pytest.mark.parametrize(("words", "command"), COMMANDS)
 def test_the_help_is_shown_with_the_example_on_a_line_of_its_own(
     words: Words, command: click.Command

@@ -16,6 +16,7 @@ DOCUMENT = {
             "state": "failed",
             "not_after": None,
             "served": False,
+            "contested": None,
             "renew_at": None,
             "last_error": "[url] the CA could not reach port 80 of 192.0.2.1: connection refused",
         }

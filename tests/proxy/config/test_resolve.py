@@ -250,10 +250,27 @@ def test_a_check_says_the_sites_name_as_host_like_any_request(resolved):
     assert health_host(resolved, "[a.test, b.test]") == "a.test"
     assert health_host(resolved, "['*.a.test']") is None, "then the backend's own address"
     assert health_host(resolved, "a.test", ", host: app.internal") == "app.internal"
+    assert health_host(resolved, "a.test", ", host: 'app.internal:81'") == "app.internal:81"
+    assert health_host(resolved, "'::1'") == "[::1]", "an authority (RFC 3986 §3.2.2)"
     config = resolved(
         "sites: [{names: a.test, backend: 'http://h:1', health: {path: /up}, preserve_host: no}]"
     )
     assert config.sites[0].routes[0].action.health.host is None
+
+
+def test_the_host_of_requests_is_inherited_and_said_by_the_check_too(resolved):
+    config = resolved(
+        "request_headers: {host: 'outer.test:81', set: {X-A: b}}\n"
+        "health: {path: /up}\n"
+        "sites:\n"
+        "  - {names: a.test, backend: 'http://h:1', request_headers: {set: {X-C: d}}}\n"
+        "  - {names: b.test, backend: 'http://h:1', request_headers: {host: INNER.test.}}\n"
+    )
+    for site, host in zip(config.sites, ("outer.test:81", "inner.test"), strict=True):
+        action = site.routes[0].action
+        assert action.request_headers.host == host
+        assert dict(action.request_headers.set)["x-a"] == "b"
+        assert action.health.host == host
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ def site(imported: Import, text: str, name: str = "a.test") -> dict[str, object]
         ("reverse_proxy localhost:1", {"backend": "http://localhost:1"}),
         ("reverse_proxy https://b.test", {"backend": "https://b.test:443", "preserve_host": False}),
         ("reverse_proxy h2c://127.0.0.1:1", {"backend": "h2c://127.0.0.1:1"}),
+        ("reverse_proxy localhost:1 {\n header_up Host app.internal\n}",
+         {"backend": "http://localhost:1", "request_headers": {"host": "app.internal"}}),
         ("reverse_proxy :1 :2",
          {"backend": ["http://localhost:1", "http://localhost:2"], "balance": "random_two"}),
         ("redir https://b.test{uri}", {"redirect": "https://b.test{path}", "status": 302}),

@@ -24,7 +24,8 @@ def entry(**more: Any) -> dict[str, Any]:
         "serial": "ab", "not_before": at(NOW - 60 * DAY), "not_after": at(NOW + 30 * DAY),
         "renew_at": at(NOW + DAY), "ari_window": None, "state": "fresh", "attempts": 0,
         "last_error": None, "next_attempt": None, "served": True, "profile": None,
-        "on_demand_for": None, "given_up": False, "history": [], **more,
+        "on_demand_for": None, "given_up": False, "contested": None, "contested_since": None,
+        "history": [], **more,
     }  # fmt: skip
 
 
@@ -193,3 +194,24 @@ def test_a_ca_that_has_asked_to_wait_is_not_asked_without_a_word(outcome: str, h
     assert text.endswith(f"To try at once: treehouse-proxy certs renew a.test{how}")
     assert f"next attempt  {at(NOW + 7200)}, in 2 hours" in text
     assert f"renews  {at(NOW - 60)}, by its lifetime; that is past" in text
+
+
+def test_where_several_machines_order() -> None:
+    cluster: Any = {
+        "name": "shop", "node": "web-2", "orders": True, "ordering": ["web-1", "web-2"],
+        "connected": True, "fault": None, "alone": False, "refused": {},
+        "behind": 0, "revision_behind": 0, "members": [],
+    }  # fmt: skip
+
+    def said(one: Any = None, **more: Any) -> str:
+        whole: Any = entry(**(one or {}))
+        return "\n".join(page(whole, NOW, cluster={**cluster, **more}))
+
+    assert "ordered by one of web-1, web-2, for all of shop" in said()
+    assert "ordered here, for all of shop" in said(ordering=["web-2"])
+    assert "web-1 may order it, web-2 takes it; no answer" in said(
+        orders=False, ordering=["web-1"], fault="no answer"
+    )
+    assert "nobody may order it" in said(orders=False, ordering=[])
+    assert "  differently" in said({"contested": "differently"})
+    assert "has is not taken: damaged" in said(refused={"a.test": "damaged"})

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import proxy
 from acme_client.status import ClusterStatus, certificate_status
+from acme_client.storage.etcd.figures import EngineFigures
 from proxy.ipc import handoff_messages, messages
 from proxy.ipc.codec import Malformed, Vocabulary, encode
 from proxy.ipc.documents import Warned, WorkerStats
@@ -37,11 +38,16 @@ STATS: WorkerStats = {
     "upstreams": [],
 }
 CLUSTER: ClusterStatus = {
-    "name": "shop", "node": "web-1", "orders": True, "orderer": "web-1", "connected": True,
-    "fault": None, "refused": {}, "behind": 0,
+    "name": "shop", "node": "web-1", "orders": True, "ordering": ["web-1"], "connected": True,
+    "fault": None, "alone": False, "refused": {},
+        "behind": 0, "revision_behind": 0,
     "members": [
-        {"node": "web-1", "version": "1", "since": None, "orders": True, "candidate": True, "seen": 7, "behind": 0}
+        {"node": "web-1", "version": "1", "since": None, "orders": True, "seen": 7,
+         "behind": 0, "clock": -3, "differs": 1}
     ],
+}  # fmt: skip
+ENGINE: EngineFigures = {
+    "seconds": [1, 0], "seconds_sum": 0.5, "fenced": 1, "conflicts": 2, "reloads": {"restored": 1}
 }  # fmt: skip
 WARNED: Warned = {"at": 2e9, "level": "error", "process": "worker 1", "text": "it hangs"}
 
@@ -88,6 +94,7 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (messages.FROM_CERTIFIER, messages.Report("a.test", STATUS)),
     (messages.FROM_CERTIFIER, messages.Report("a.test", None)),
     (messages.FROM_CERTIFIER, messages.ReportCluster(CLUSTER)),
+    (messages.FROM_CERTIFIER, messages.ReportEngine(ENGINE)),
     (messages.FROM_CERTIFIER, messages.Warned(WARNED)),
     (messages.TO_EXPORTER, messages.Stop()),
     (messages.FROM_EXPORTER, messages.Exported(exported=3, failed=0)),
@@ -111,6 +118,7 @@ EXAMPLES: list[tuple[Vocabulary[Any], Any]] = [
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedForegroundParent()),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedLock()),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedDoor("/run/docker.sock")),
+    (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedHistory()),
     (handoff_messages.TO_SUCCESSOR, handoff_messages.HandedFacts(3, 0, "auto")),
     (handoff_messages.FROM_SUCCESSOR, messages.Ready()),
     (handoff_messages.FROM_SUCCESSOR, handoff_messages.Successor(12)),
@@ -215,7 +223,7 @@ def test_the_spelling_between_versions_stays() -> None:
         ("to", handoff_messages.TO_SUCCESSOR), ("from", handoff_messages.FROM_SUCCESSOR),
     )} == {
         "to": {
-            "listener", "certificate", "certificates", "manager", "keeper", "lock", "door", "estate",
+            "listener", "certificate", "certificates", "manager", "keeper", "lock", "door", "history", "estate",
         },
         "from": {"ready", "successor"},
     }  # fmt: skip

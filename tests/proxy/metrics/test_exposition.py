@@ -6,6 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from acme_client.status import certificate_status
+from acme_client.storage.etcd.figures import ENGINE_BUCKETS
 from proxy.ipc.documents import Overview
 from proxy.metrics import counters
 from proxy.metrics.exposition import render
@@ -47,6 +48,12 @@ NAMES = {
     "treehouse_cluster_orders": ("gauge", set()),
     "treehouse_cluster_certificates_behind": ("gauge", set()),
     "treehouse_cluster_certificates_refused": ("gauge", set()),
+    "treehouse_cluster_revision_behind": ("gauge", set()),
+    "treehouse_cluster_alone": ("gauge", set()),
+    "treehouse_cluster_engine_seconds": ("histogram", {"le"}),
+    "treehouse_cluster_fenced_writes": ("counter", set()),
+    "treehouse_cluster_conflicts": ("counter", set()),
+    "treehouse_cluster_reloads": ("counter", {"why"}),
     "process_cpu_seconds": ("counter", {"process"}),
     "process_open_fds": ("gauge", {"process"}),
     "process_max_fds": ("gauge", {"process"}),
@@ -87,8 +94,9 @@ def overview() -> Overview:
                  "in_flight": 1, "failures": 0},
             ],
             "cluster": {
-                "name": "shop", "node": "web-2", "orders": False, "orderer": "web-1",
-                "connected": True, "fault": None, "refused": {}, "behind": 0, "members": [],
+                "name": "shop", "node": "web-2", "orders": False, "ordering": ["web-1"],
+                "connected": True, "fault": None, "alone": False, "refused": {},
+        "behind": 0, "revision_behind": 0, "members": [],
             },
         },
         "figures": figures,
@@ -106,6 +114,10 @@ def overview() -> Overview:
         "attention": {"wrong": 1, "look": 2, "more": 0},
         "undelivered": {"webhook": 3},
         "warnings": {"warning": 4},
+        "engine": {
+            "seconds": [3, 2, *[0] * (len(ENGINE_BUCKETS) - 1)], "seconds_sum": 0.25,
+            "fenced": 1, "conflicts": 2, "reloads": {"compacted": 3, "restored": 0},
+        },
     }  # type: ignore[typeddict-item] # as much of a status as is used  # fmt: skip
 
 

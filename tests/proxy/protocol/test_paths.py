@@ -52,13 +52,13 @@ def test_no_path_takes_long_to_read(piece: bytes) -> None:
     path = b"/api/" + piece * (8000 // len(piece))
     best = 10.0
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         readings(path)
         try:
             in_order(path)
         except Fault as fault:
             assert fault.kind == "bad_path"  # noqa: PT017 - either outcome will do
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.process_time() - began)
     assert best < 0.05  # each combination by itself took longer
 
 
@@ -80,7 +80,7 @@ def test_what_follows_a_prefix_is_found_however_it_is_spelt(
 ) -> None:
     best = 10.0
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         assert below(path, prefix) == rest
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.process_time() - began)
     assert best < 0.05

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from cryptography.hazmat.primitives import serialization
 
 from acme_client.x509 import keys
 from proxy.config.model import Config, OwnCertificate, Site
-from proxy.system.certificate_files import CertificateUnusable, OwnCertificates
+from proxy.system import certificate_reading
+from proxy.system.certificate_files import CertificateUnusable, LoadedCertificate, OwnCertificates
 from support.acme.chains import DAY, chain
 
 
@@ -35,6 +37,11 @@ def files(tmp_path: Path) -> Files:
     return made
 
 
+def read(own: OwnCertificates, config: Config) -> Sequence[LoadedCertificate]:
+    """Read and keep, as a start and a reload do, in this process."""
+    return own.take(certificate_reading.own_files(config, own.present))
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -43,7 +50,7 @@ def test_what_is_in_memory_is_what_was_examined(files: Files) -> None:
     """Not the files' bytes: these have no line end where they meet, and a comment."""
     pair = chain("shop.test", "www.shop.test", now=time.time())
     files.put("# Főtanúsítvány\r\n".encode() + pair.chain_pem.rstrip(), pair.key_pem.rstrip())
-    (loaded,) = OwnCertificates().read(files.config)
+    (loaded,) = read(OwnCertificates(), files.config)
     try:
         assert loaded.bundle.content() == pair.chain_pem + pair.key_pem
         assert loaded.status["last_error"] is None
@@ -71,7 +78,7 @@ def test_what_is_served_and_refused_by_clients_is_told(
     """In the log, and in the status of the site, under all of its names."""
     pair = chain(*names, now=time.time(), ends=ends)
     files.put(pair.chain_pem, pair.key_pem)
-    (loaded,) = OwnCertificates().read(files.config)
+    (loaded,) = read(OwnCertificates(), files.config)
     loaded.bundle.release()
     assert set(loaded.facts.names) == set(names)
     assert {"shop.test", "www.shop.test", *names} == set(loaded.status["names"])
@@ -83,7 +90,7 @@ def test_what_is_served_and_refused_by_clients_is_told(
 
 def test_ten_refusals_leave_no_descriptor_and_change_nothing(files: Files) -> None:
     own = OwnCertificates()
-    (first,) = own.read(files.config)
+    (first,) = read(own, files.config)
     good = first.bundle.content()
     first.bundle.release()
     key = serialization.load_pem_private_key(files.certificate.key.read_bytes(), None)
@@ -98,7 +105,7 @@ def test_ten_refusals_leave_no_descriptor_and_change_nothing(files: Files) -> No
         files.certificate.key.write_bytes(text)
         for _ in range(10):
             with pytest.raises(CertificateUnusable, match=words):
-                own.read(files.config)
+                read(own, files.config)
     assert descriptors() == before
     assert own.present[files.certificate].content() == good
     own.close_in_child()
@@ -106,9 +113,9 @@ def test_ten_refusals_leave_no_descriptor_and_change_nothing(files: Files) -> No
 
 def test_a_key_that_cannot_be_read_again_stays_in_use(files: Files) -> None:
     own = OwnCertificates()
-    (first,) = own.read(files.config)
+    (first,) = read(own, files.config)
     files.certificate.key.unlink()
-    (second,) = own.read(files.config)
+    (second,) = read(own, files.config)
     assert second.bundle.content() == first.bundle.content()
     for one in (first, second):
         one.bundle.release()

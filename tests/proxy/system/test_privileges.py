@@ -139,7 +139,7 @@ WORKER = """
     config = Config((Site(("a.test",), (Route("/*", FilesAction(root)),
         Route("/app/*", ProxyAction((Backend("", "http", "127.0.0.1", port),))))),), state)
     victim = os.getppid()
-    preload.while_root(65534, 65534)
+    preload.while_root(65534, 65534, lambda: None)
     privileges.drop(65534, 65534)
     privileges.confine_process()
     preload.everything()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.config.schema.document import FACTS, SiteLog
 from proxy.log import LogFile
-from proxy.protocol.exchange import Exchange
+from proxy.protocol.exchange import Exchange, PartialHead
 from proxy.protocol.message import Connection, HostMatch, Request, Response
 from proxy.worker.access_lines import (
     combined_line,
@@ -83,6 +83,10 @@ def test_what_never_became_a_request_has_a_line_as_well() -> None:
     assert (line["host"], line["method"], line["error"]) == (None, None, "malformed_request")
     text = text_line(MOMENT, refused)
     assert text.startswith(f'{MOMENT} access 192.0.2.7 - "-" 400 0 ')
+    assert vhost_combined_line(MOMENT, refused).startswith("-:443 192.0.2.7 ")
+    refused.partial = PartialHead(b"GET", b"/a b", b"a.test\n x")
+    assert json.loads(json_line(MOMENT, refused))["host"] == "a.test\n x"
+    assert vhost_combined_line(MOMENT, refused).startswith("a.test\\n\\u0020x:443 192.0.2.7 ")
 
 
 @given(host=ANY, target=ANY, method=ANY, ident=ANY)

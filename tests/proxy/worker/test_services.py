@@ -23,7 +23,7 @@ from proxy.sites.router import Refusing, Route, Router
 from proxy.sites.site import SiteTable
 from proxy.transport.clock import Clock
 from proxy.worker.context import WorkerContext
-from proxy.worker.services import HttpsService
+from proxy.worker.services import HttpsService, ToHttps
 
 
 @pytest.fixture
@@ -134,3 +134,18 @@ async def test_whatever_fails_is_an_answer() -> None:
     found = {path: (await answer(secure, request(path))).status
              for path in (b"/at-once", b"/later", b"/fault")}  # fmt: skip
     assert found == {b"/at-once": 500, b"/later": 500, b"/fault": 502}
+
+
+@pytest.mark.parametrize(
+    ("port", "target", "location"),
+    [
+        (443, b"/a?b", b"https://a.test/a?b"),
+        (8443, b"/a?b", b"https://a.test:8443/a?b"),
+        # OPTIONS * is about the server; with the asterisk it would be another host (RFC 9112 §3.2.4).
+        (443, b"*", b"https://a.test"),
+        (8443, b"*", b"https://a.test:8443"),
+    ],
+)
+def test_where_port_80_sends_people(port: int, target: bytes, location: bytes) -> None:
+    certificates: Any = SimpleNamespace(find=lambda _name: object())
+    assert ToHttps(certificates, port).handle(request(target)).fields == [(b"location", location)]

@@ -223,6 +223,18 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """Something happens when the CA has heard it, and before its answer is told."""
+
+    happens: Callable[[], object]
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        reply = exchange.forward()
+        self.happens()
+        return reply
+
+
+@dataclass(frozen=True, slots=True)
 class NoNonce:
     """An answer to a POST without the nonce that RFC 8555 §6.5 has there."""
 
@@ -294,10 +306,15 @@ class Faults(Served):
     """``window``: start and end, Unix seconds; None: no renewalInfo. ``ask_again``: its Retry-After.
     ``explanation``: its explanationURL. ``profiles``: names to descriptions. ``persist``: offers
     dns-persist-01 in the place of dns-01. ``identities``: its caaIdentities. ``begins``, ``ends``:
-    of its own TLS certificate."""
+    of its own TLS certificate. ``address``: where it listens."""
 
     def __init__(
-        self, ca: Pebble, *, begins: datetime | None = None, ends: datetime | None = None
+        self,
+        ca: Pebble,
+        *,
+        begins: datetime | None = None,
+        ends: datetime | None = None,
+        address: str = "127.0.0.1",
     ) -> None:
         self._ca = ca
         self._faults: list[tuple[str, Fault, list[int]]] = []
@@ -313,10 +330,10 @@ class Faults(Served):
         authority = trustme.CA()
         self.ca_pem: bytes = authority.cert_pem.bytes()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        served = authority.issue_cert("127.0.0.1", not_before=begins, not_after=ends)
+        served = authority.issue_cert(address, not_before=begins, not_after=ends)
         served.configure_cert(context)
-        super().__init__(_Server(("127.0.0.1", 0), self._handler(), context))
-        self.directory = f"https://127.0.0.1:{self.port}/dir"
+        super().__init__(_Server((address, 0), self._handler(), context))
+        self.directory = f"https://{address}:{self.port}/dir"
 
     def add(self, kind: str, fault: Fault, times: int = 1) -> None:
         """Requests for resources of this kind, or of any by "*", meet the fault so many times."""

@@ -125,7 +125,7 @@ class Persist:
 
     def _texts(self, name: str) -> list[str]:
         query = dns.message.make_query(name + ".", "TXT")
-        response = dns.query.tcp(query, self._name_server, 5)
+        response = dns.query.tcp(query, self._name_server, 60)
         return [
             b"".join(one.strings).decode()
             for rrset in response.answer

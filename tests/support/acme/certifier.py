@@ -37,7 +37,7 @@ from acme_client.storage.store import Store
 from .pebble import Pebble
 
 _PATH = "/.well-known/acme-challenge/"
-_WITHIN = 30.0  # seconds until a test that waits has failed
+_WITHIN = 60.0  # seconds until a test that waits has failed
 _NOW_AND_THEN = 0.05  # seconds
 
 
@@ -298,7 +298,7 @@ class Certifier:
     def stop(self) -> None:
         if self._thread.is_alive():
             self._server.tell("stop")
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the certifier does not stop"
         if self.error is not None:
             raise self.error

@@ -183,7 +183,7 @@ class Pebble:
             [*self._prefix, "curl", "-sS", "--fail", "--cacert", self.ca_file, *options, url],
             check=True,
             capture_output=True,
-            timeout=10,
+            timeout=60,
         ).stdout
 
     def _run(self, *command: str, listens: tuple[int, ...]) -> None:

@@ -84,7 +84,7 @@ class Chromium:
         self._stack.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(20)
+        self._process.wait(60)
 
     def _url(self, path: Path) -> str:
         deadline = time.monotonic() + _WITHIN

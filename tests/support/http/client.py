@@ -117,7 +117,7 @@ class Talk:
         self._held += piece
 
 
-def http(port: int, address: str = "127.0.0.1", timeout: float = 20.0) -> Talk:
+def http(port: int, address: str = "127.0.0.1", timeout: float = 60.0) -> Talk:
     return Talk(socket.create_connection((address, port), timeout=timeout))
 
 
@@ -139,7 +139,7 @@ def https(
     name: str | None,
     ca: Path | bytes | None,
     address: str = "127.0.0.1",
-    timeout: float = 20.0,
+    timeout: float = 60.0,
     session: ssl.SSLSession | None = None,
     using: ssl.SSLContext | None = None,
 ) -> Talk:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from proxy.config.model import Limits
 from proxy.errors import Fault
-from proxy.protocol.exchange import Exchange
+from proxy.protocol.exchange import Exchange, PartialHead
 from proxy.protocol.h1 import listening
 from proxy.protocol.h1 import server as h1
 from proxy.protocol.h1.fast_parser import FastParser
@@ -47,6 +47,7 @@ class Told:
     requests: list[Request] = field(default_factory=list)
     limits_reached: list[str] = field(default_factory=list)
     ends: list[tuple[int, int, str | None]] = field(default_factory=list)
+    partial: list[PartialHead] = field(default_factory=list)  # what could be read of refused heads
     tunnels: list[Tunnel] = field(default_factory=list)
     details: list[str] = field(default_factory=list)  # of faults
     ready: dict[bytes, Response] = field(default_factory=dict)
@@ -82,6 +83,8 @@ class Told:
         if isinstance(response.body, Tunnel):
             self.tunnels.append(response.body)
         self.ends.append((response.status, exchange.sent, exchange.error or response.error))
+        if exchange.partial is not None:
+            self.partial.append(exchange.partial)
 
 
 class Client:
@@ -180,5 +183,5 @@ async def conversation(service: Told, scheme: bytes = b"http") -> AsyncIterator[
     finally:
         near.close()
         deadlines.sweep(float("inf"))
-        await asyncio.wait_for(host.ended, 10)
+        await asyncio.wait_for(host.ended, 60)
         assert not deadlines.exchanges

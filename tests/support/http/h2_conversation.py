@@ -124,7 +124,7 @@ class H2Client:
 
     async def until(self, fits: Callable[[], bool]) -> None:
         """Let the server run until something is so."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not fits():
                 await asyncio.sleep(0.001)
 
@@ -164,4 +164,4 @@ async def h2_conversation(
         near.close()
         await asyncio.sleep(0.01)
         deadlines.sweep(float("inf"))
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)

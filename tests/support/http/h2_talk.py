@@ -43,7 +43,7 @@ class H2Talk:
         hello: bytes = HELLO,
         address: str = "127.0.0.1",
         before: bytes = b"",
-        within: float = 20.0,
+        within: float = 60.0,
     ) -> None:
         """``before``: sent ahead of TLS (a PROXY header)."""
         raw = socket.create_connection((address, port), timeout=within)

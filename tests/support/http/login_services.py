@@ -107,7 +107,7 @@ class LoginServices(Served):
         return None
 
     def _slow(self, _asked: Asked) -> Verdict:
-        self.hang.wait(30)
+        self.hang.wait(60)
         return Verdict(200)
 
     @staticmethod

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from .backend_app import Application
 
 PIECE = bytes(range(256)) * 256
-_TOGETHER_WITHIN = 20.0
+_TOGETHER_WITHIN = 60.0
 
 
 def content(size: int) -> bytes:

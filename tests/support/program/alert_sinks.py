@@ -20,7 +20,7 @@ from typing import Any
 
 from support.http.backend_app import Served
 
-_WITHIN = 40.0
+_WITHIN = 60.0
 
 
 class Webhook(Served):

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from .netns import inside
 
-_BOOTED_WITHIN = 60.0
+_BOOTED_WITHIN = 120.0
 
 # $1: the root; $2: an empty folder.
 _BOOT = r"""
@@ -91,7 +91,7 @@ class Booted:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self._group.exists():
             with contextlib.suppress(OSError):  # as long as something in there is ending
                 for group in sorted(self._group.rglob("*/"), reverse=True):

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 PROGRAM = "/usr/bin/chromium"
+WITHIN = 60_000  # milliseconds until a test that waits has failed
+expect.set_options(timeout=WITHIN)
 
 
 @contextlib.contextmanager

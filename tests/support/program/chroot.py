@@ -11,6 +11,7 @@ both sides; the virtual environment in it is the release's own, kept beside its 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -71,8 +72,10 @@ class Chroot:
 
     @property
     def venv(self) -> Path:
-        """Seen as ``.venv`` of the repository inside."""
-        return CACHE / f"{self.release}-venv"
+        """Seen as ``.venv`` of the repository inside. The scripts in it name that place, so each
+        checkout has its own."""
+        seen = hashlib.sha256(bytes((REPOSITORY / ".venv").resolve())).hexdigest()[:8]
+        return CACHE / f"{self.release}-venv-{seen}"
 
     def exists(self) -> bool:
         return self.root.is_dir()

@@ -348,7 +348,7 @@ class Podman:
             [*self._command, "system", "service", "--time", "0", self.url.replace(":", "://")],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self.path.exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)

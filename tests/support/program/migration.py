@@ -315,7 +315,7 @@ def ask(netns: Netns, one: Ask) -> Answer:
         return Answer(heard.status, fields, content, location)
 
 
-def ask_until(netns: Netns, one: Ask, within: float = 20.0) -> Answer:
+def ask_until(netns: Netns, one: Ask, within: float = 60.0) -> Answer:
     """Ask again while the server has no certificate for the name: Caddy makes its own meanwhile."""
     deadline = time.monotonic() + within
     while True:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from . import log_capture
 
-_STARTS_WITHIN = 20.0  # seconds; usually a tenth of one
-_ENDS_WITHIN = 10.0
+_STARTS_WITHIN = 60.0  # seconds; usually a tenth of one
+_ENDS_WITHIN = 30.0
 _PACE = 0.01
 
 

@@ -62,7 +62,7 @@ class PhpFpm:
             [program(), "-y", str(self._config), "-F", "-R"], start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             assert self._process.poll() is None, "PHP-FPM ended"
             family = socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET
@@ -77,7 +77,7 @@ class PhpFpm:
     def stop(self) -> None:
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(20)
+            self._process.wait(60)
             self._process = None
             self.socket.unlink(missing_ok=True)
 

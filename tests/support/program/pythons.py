@@ -65,7 +65,7 @@ def _asked(path: Path) -> Python | None:
     """None for what is no CPython of ours, or does not start."""
     try:
         done = subprocess.run(
-            [path, "-I", "-c", _ASK], capture_output=True, text=True, timeout=30, check=True
+            [path, "-I", "-c", _ASK], capture_output=True, text=True, timeout=60, check=True
         )
         kind, (major, minor, micro), openssl, itself = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from acme_client.certificates import recovery
+from acme_client.certificates import record, recovery
 from acme_client.drill.simulated_ca import HOUR, SimulatedCa
 from acme_client.x509 import loadable, verify
 from acme_client.x509.keys import DEFAULT
@@ -26,8 +26,9 @@ def cheap_read(pair: CertificateAndKey) -> tuple[CertificateAndKey, CertificateI
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have the program read such certificates, and log nothing: a simulation of years would fill the
-    log with millions of lines."""
+    """Have the program read such certificates, read a record once for all machines that hear of it,
+    and log nothing: a simulation of years would fill the log with millions of lines."""
+    monkeypatch.setattr(record, "from_json", functools.lru_cache(maxsize=1024)(record.from_json))
     monkeypatch.setattr(verify, "read", cheap_read)
     monkeypatch.setattr(recovery, "read", cheap_read)
     monkeypatch.setattr(loadable, "fault", lambda _pair: None)

@@ -3,8 +3,8 @@
 Real are: scheduler, turns, attempts, records, shared repository, places at the CA and the ledger.
 Simulated is the engine: a store in memory whose sessions end when a machine has been silent for
 `SESSION_LASTS`, which may be away for all or for some, and tells of changes a moment later. An
-attempt takes its time here, in a thread that runs only while nothing else does: so locks are held
-for as long as they are, and a machine may be killed, or lose its lock, in the middle.
+attempt takes its time here: it is a greenlet (a thread costs fifty times as much to hand over to), so
+locks are held for as long as they are, and a machine may be killed, or lose its lock, in the middle.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import functools
 import heapq
 import itertools
 import random
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
+
+from greenlet import greenlet
 
 from acme_client.agent.agent import perform
 from acme_client.agent.attempt import Obtainer
@@ -35,6 +36,7 @@ from acme_client.agent.tasks import (
 )
 from acme_client.agent.together import Together
 from acme_client.certificates import wishes
+from acme_client.certificates.folder_names import FOLDER
 from acme_client.certificates.managed import Task
 from acme_client.certificates.peers import Member, Peers
 from acme_client.certificates.shared_repository import SharedRepository
@@ -108,35 +110,33 @@ class _EngineLock:
 
 
 class Worker:
-    """A thread that runs only between `resume` and its next `pause`."""
+    """Work that stands still between `pause` and the next `resume`."""
 
     def __init__(self, action: Run, work: Callable[[], object]) -> None:
         self.action = action
-        self.over = False
         self.crash: BaseException | None = None
         self.abandoned = False
         self._work = work
-        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
-        threading.Thread(target=self._run, daemon=True).start()
+        self._own = greenlet(self._run)
+
+    @property
+    def over(self) -> bool:
+        return self._own.dead
 
     def _run(self) -> None:
-        self._go.acquire()
         try:
             self._work()
         except BaseException as crash:  # told to whoever resumes
             self.crash = crash
-        self.over = True
-        self._back.release()
 
     def resume(self) -> None:
-        self._go.release()
-        self._back.acquire()
+        self._own.switch()
         if self.crash is not None and not self.abandoned:
             raise self.crash
 
     def pause(self) -> None:
-        self._back.release()
-        self._go.acquire()
+        assert self._own.parent is not None
+        self._own.parent.switch()
         if self.abandoned:
             raise Crash
 
@@ -204,26 +204,46 @@ class ClusterLife(Life):
         self._working: list[Worker] = []
         self._current: Worker | None = None
         self._woken = False
-        self.next = _NEVER
+        self._caught_up = False  # whether what the engine has was read once
+        self._due = _NEVER
         self.made_alone = 0
+
+    @property
+    def due(self) -> float:
+        """When something happens here next."""
+        return self._due
+
+    @due.setter
+    def due(self, moment: float) -> None:
+        if moment != self._due:
+            self._due = moment
+            self.cluster.put(moment, self)
 
     # Started and killed by the cluster
 
     def start(self) -> None:
-        self.engine = Engine(self, self.cluster.shared.peer())
+        self.engine = self.make_engine()
         self.running = True
-        self._woken = False
+        self._woken = self._caught_up = False
         self.meet()
         super().start()
         self._plan()
 
+    def make_engine(self) -> Engine:
+        return Engine(self, self.cluster.shared.peer())
+
+    def folders(self) -> list[str]:
+        """Where in the engine certificates may be that this machine wants."""
+        return [f"{FOLDER}/{one}" for one in self.engine.store.list(FOLDER)]
+
     def stop(self) -> Engine:
         """The process is gone; whoever hears of its engine's session ends it."""
         self.running = False
-        self.next = _NEVER
+        self.due = _NEVER
         self.engine.dead = True
         working, self._working = self._working, []
         for worker in working:
+            self.cluster.cut_short += not worker.over
             worker.abandoned = True
             if not worker.over:
                 worker.resume()
@@ -234,6 +254,7 @@ class ClusterLife(Life):
         self.is_cut_off, self.cut_off_since = away, self.ca.now
         self.meet()
         if not away and self.running:
+            self._catch_up()
             self._woken = False
             self.wake()
 
@@ -262,7 +283,10 @@ class ClusterLife(Life):
 
     def _workers(self) -> tuple[CertificateKeeper, CaRequests, Obtainer]:
         engine: Any = self.engine
-        repository = SharedRepository(self.store, engine)
+        names = {one.name: one.names for one in self.wanted}
+        repository = SharedRepository(self.store, engine, self.node, names, self.clock)
+        self.repository = repository
+        self._catch_up()
         self._changes = repository.watch()
         ledger = SharedLedger(self.store, engine, self.peers, self.clock)
         keeper = self._keeper(repository)
@@ -274,6 +298,15 @@ class ClusterLife(Life):
             ),
             Obtainer(keeper, repository, self._issuer, ledger, self.clock, self.rng, together),
         )
+
+    def _catch_up(self) -> None:
+        """Take what the engine has, once, as a machine does that has reached it (`cluster.node`)."""
+        if self._caught_up or self.is_cut_off:
+            return
+        self._caught_up = True
+        store = self.engine.store
+        self.repository.hear()
+        self.repository.catch_up((one.split("/")[1], store.load(one)) for one in self.folders())
 
     def _issuer(self, authority: Authority) -> Issuer:
         issuer: Any = Slow(self, super()._issuer(authority))
@@ -292,11 +325,11 @@ class ClusterLife(Life):
         self._plan()
 
     def _plan(self) -> None:
-        self.next = self._next_moment()
+        self.due = self._next_moment()
 
     def _later(self, seconds: float, event: Event) -> None:
         super()._later(seconds, event)
-        self.next = min(self.next, self.ca.now + seconds)
+        self.due = min(self.due, self.ca.now + seconds)
 
     def _step(self) -> None:
         due = []
@@ -349,8 +382,10 @@ class Cluster:
         self.is_away = False
         self._members: dict[str, ClusterLife] = {}
         self._plan: list[tuple[float, int, Callable[[], object]]] = []
+        self._moments: list[tuple[float, int, ClusterLife]] = []
         self._count = itertools.count()
         self.deaths: list[float] = []
+        self.cut_short = 0  # attempts that ended with their machine
         self.started: list[float] = []
 
     def add(self, node: str, wanted: Wanted, **how: Any) -> ClusterLife:
@@ -412,7 +447,7 @@ class Cluster:
         life.skew = skew
         self._tell()
         if life.running:
-            life.next = min(life.next, self.ca.now)
+            life.due = min(life.due, self.ca.now)
 
     def cut_off(self, life: ClusterLife, seconds: float) -> None:
         """Keep one machine from the engine; its session ends if that lasts."""
@@ -465,10 +500,23 @@ class Cluster:
 
     # Time
 
+    def put(self, moment: float, life: ClusterLife) -> None:
+        """Note when something happens on a machine; the last note counts."""
+        if moment != _NEVER:
+            heapq.heappush(self._moments, (moment, next(self._count), life))
+
+    def _first(self) -> tuple[float, ClusterLife | None]:
+        moments = self._moments
+        while moments:
+            moment, _number, life = moments[0]
+            if moment == life.due:
+                return moment, life
+            heapq.heappop(moments)
+        return _NEVER, None
+
     def run(self, until: float) -> Cluster:
         while True:
-            life = min(self.lives, key=lambda one: one.next, default=None)
-            moment = life.next if life is not None else _NEVER
+            moment, life = self._first()
             planned = self._plan[0][0] if self._plan else _NEVER
             if min(moment, planned) >= until:
                 self.ca.now = until

@@ -63,7 +63,7 @@ def status(**more: Any) -> dict[str, Any]:
     return {
         "names": ["a.test"], "source": "acme", "not_before": at(NOW - 60 * DAY), "not_after": at(NOW + 30 * DAY),
         "renew_at": at(NOW + DAY), "state": "fresh", "attempts": 0, "last_error": None,
-        "next_attempt": None, "history": [], **more,
+        "next_attempt": None, "contested": None, "history": [], **more,
     }  # fmt: skip
 
 
@@ -89,6 +89,12 @@ def test_the_runway(more: dict[str, Any], sign: str, text: str) -> None:
     (finding,) = certificate(status(**more), (), NOW)
     assert finding.sign == sign
     assert text in finding.text
+
+
+def test_what_machines_want_differently_is_told() -> None:
+    _runway, found = certificate(status(contested="a.test: web-1 wants another one"), (), NOW)
+    assert (found.sign, found.text) == ("attention", "a.test: web-1 wants another one")
+    assert "certs renew a.test" in str(found.step)
 
 
 def test_before_the_first_start_there_is_none_and_that_is_fine() -> None:

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.doctor.rules.cluster import ClusterFacts, MemberFacts, findings
+from proxy.doctor.rules.cluster import ClusterFacts, Machine, MemberFacts, findings
 
 MEMBERS = tuple(MemberFacts(f"https://192.0.2.{n}:2379", "", "3.5.1", 1 << 20) for n in (1, 2, 3))
-SOUND = ClusterFacts("shop", "web-2", False, MEMBERS, orderer="web-1", certificates=3)
+THREE = (Machine("web-1", True), Machine("web-2", False), Machine("web-3", False))
+SOUND = ClusterFacts("shop", "web-2", False, MEMBERS, machines=THREE, certificates=3)
 
 
 def test_a_sound_cluster_has_nothing_wrong() -> None:
@@ -46,7 +47,8 @@ def test_a_sound_cluster_has_nothing_wrong() -> None:
             "attention",
             "etcd's database has 1600 MiB",
         ),
-        (replace(SOUND, orderer=None), "attention", "no machine orders certificates"),
+        (replace(SOUND, machines=THREE[1:]), "attention", "no machine orders certificates"),
+        (replace(SOUND, newer=2), "attention", "shop has format 2, which this program does not"),
     ],
 )  # fmt: skip
 def test_each_fault_is_told(facts: ClusterFacts, sign: str, said: str) -> None:
@@ -56,9 +58,12 @@ def test_each_fault_is_told(facts: ClusterFacts, sign: str, said: str) -> None:
 
 
 def test_who_orders_is_told_so() -> None:
-    (found,) = findings(replace(SOUND, node="web-1", order=True))
-    assert (found.sign, "this node orders" in found.text) == ("ok", True)
+    both = (Machine("web-1", True), Machine("web-2", True))
+    (found,) = findings(replace(SOUND, machines=both, order=True))
+    assert (found.sign, "this node orders certificates beside web-1" in found.text) == ("ok", True)
+    (only,) = findings(replace(SOUND, node="web-1", order=True))
+    assert "this node orders certificates;" in only.text
     (next_one,) = findings(replace(SOUND, order=True))
-    assert (next_one.sign, "orders when web-1 is gone" in next_one.text) == ("ok", True)
-    (free,) = findings(replace(SOUND, orderer=None, order=True))
-    assert (free.sign, "this node will when it runs" in free.text) == ("ok", True)
+    assert (next_one.sign, "web-1 orders; this node will too" in next_one.text) == ("ok", True)
+    (several,) = findings(replace(SOUND, node="web-3", machines=both))
+    assert "web-1, web-2 order, this node takes" in several.text

@@ -154,7 +154,7 @@ def test_a_list_that_is_too_large_is_read_for_the_table_alone() -> None:
     large = b"\x40\x01a\x7f\x81\x05" + b"v" * 768
     block = decoder.decode(large + b"\xbe" * 10_000, 8 * 1024, 1000)
     assert block.too_large
-    assert block.fields == []
+    assert len(block.fields) == 8, "for the log"
     assert decode(decoder, b"\xbe") == [(b"a", b"v" * 768)]
     assert decoder.decode(b"\xbe" * 11, 1 << 20, 10).too_large
 

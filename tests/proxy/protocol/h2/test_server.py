@@ -13,6 +13,7 @@ import pytest
 
 from proxy.config.model import Limits
 from proxy.errors import Fault
+from proxy.protocol.exchange import PartialHead
 from proxy.protocol.message import Connection, FileBody, Request, Response, Tunnel
 from proxy.transport.tcp import SocketStream
 from support.h2_peer import (
@@ -396,7 +397,35 @@ async def test_what_gets_an_error_for_an_answer(
 ) -> None:
     assert await client.gets(1, fields) == (status, kind.encode())
     assert service.ends == [(status, len(kind), kind)]
+    said = dict(fields)
+    (told,) = service.partial
+    assert told == PartialHead(said[b":method"], said[b":path"][:4096], said[b":authority"])
     assert (await client.gets(3))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ([*target(b"/a", method=b"POST"), (b"A", b"b")], (b"POST", b"/a")),
+        (target(b"/a", (b"connection", b"close")), (b"GET", b"/a")),
+        (target(b"/a", (b"b", b"c\r\nd: e")), (b"GET", b"/a")),
+        (target(b"/a", (b"host", b"y.test")), (b"GET", b"/a")),
+        (target(b"/a", (b":path", b"/b")), (b"GET", b"/a")),
+        (target(b"/a b"), (b"GET", b"/a b")),
+        ([*GET[:1], GET[1], (b":path", b"/a b"), (b"host", b"z.test")], (b"GET", b"/a b")),
+        (target(b"/" + b"\n" * 5000), (b"GET", b"/" + b"\n" * 4095)),
+        (target(b"/a", method=b"ge t"), (b"ge t", b"/a")),
+        ([(b":method", b"CONNECT"), *target(b"/a")[1:], (b":protocol", b"x")], (b"CONNECT", b"/a")),
+    ],
+)
+async def test_of_what_is_malformed_the_log_has_what_could_be_read(
+    client: H2Client, service: Told, fields: Fields, told: tuple[bytes, bytes]
+) -> None:
+    await client.says(headers(1, fields))
+    await client.hears_end_of(1)
+    assert client.reset_with(1) == PROTOCOL_ERROR
+    host = dict(fields).get(b":authority", b"z.test")
+    assert service.partial == [PartialHead(*told, host)]
 
 
 async def test_what_is_malformed_is_reset_and_told(client: H2Client, service: Told) -> None:

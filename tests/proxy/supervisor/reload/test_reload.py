@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from proxy.supervisor.lifecycle import Lifecycle
 from proxy.supervisor.reload.generations import Generation, Generations
 from proxy.supervisor.reload.reload import Reloader
 from proxy.supervisor.timers import Timers
-from proxy.system.certificate_files import CertificateUnusable, LoadedCertificate
+from proxy.system.certificate_files import CertificateUnusable, LoadedCertificate, OwnFiles
+from proxy.system.config_process import Found, ReadingEnded
 
 
 class World:
@@ -44,8 +45,8 @@ class World:
 
     # The source of the configuration, the spawner, the overview
 
-    def reread(self, _present: Config) -> Config:
-        return self.wanted()
+    def reread(self, _present: Config) -> Found:
+        return Found(self.wanted(), OwnFiles())
 
     def start_workers(self, generation: Generation) -> None:
         self.started.append(generation.number)
@@ -61,12 +62,12 @@ class World:
     def ready(self) -> None:
         self.told.append("ready")
 
-    def read(self, _config: Config) -> list[LoadedCertificate]:
+    def take(self, own: OwnFiles) -> Sequence[LoadedCertificate]:
         if self.fault is not None:
             raise self.fault
-        return []
+        return own.loaded
 
-    def from_files(self, certificates: list[LoadedCertificate]) -> None:
+    def from_files(self, certificates: Sequence[LoadedCertificate]) -> None:
         assert not certificates
 
     def reload(self) -> dict[str, Any]:
@@ -95,6 +96,7 @@ def sockets() -> int:
         ),
         (OSError(24, "Too many open files"), "it cannot be put in force: OSError(24"),
         (RuntimeError("a slip of ours"), "a slip of ours"),
+        (ReadingEnded(137), "ended with status 137"),
     ],
 )
 def test_what_cannot_be_read_changes_nothing(world: World, fault: Exception, said: str) -> None:

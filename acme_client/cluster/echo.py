@@ -1,0 +1,26 @@
+"""Whether a machine hears what it writes. Pure.
+
+A watch that is stuck says nothing, and nothing is what a quiet engine says as well. But each
+machine writes of itself twice a minute, and that comes back by the same way as everybody's changes.
+"""
+
+from __future__ import annotations
+
+# Within so many seconds a machine has heard what it has written itself.
+_WITHIN = 5.0
+
+
+class Echo:
+    def __init__(self) -> None:
+        self.written = 0
+        """The engine's revision at which this machine has written last."""
+        self._awaited: tuple[int, float] | None = None  # a revision, and since when
+
+    def behind(self, heard: int, now: float) -> int:
+        """Return by how many revisions what was ``heard`` is behind what this machine has written,
+        once that takes longer than it should. ``now`` is of a clock that nobody sets."""
+        if self._awaited is None or heard >= self._awaited[0]:
+            self._awaited = (self.written, now) if heard < self.written else None
+        if self._awaited is None or now < self._awaited[1] + _WITHIN:
+            return 0
+        return self.written - heard

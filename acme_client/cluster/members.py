@@ -1,0 +1,211 @@
+"""What each machine says of itself in the engine, and what the others make of it.
+
+    members/NODE     who it is, whether it orders, how far it is, its clock; with its session
+    wishes/NODE/n    what it wants each certificate to be (`certificates.wishes`), in parts
+
+The first is a small document that is written whenever a challenge has been answered; so the second,
+which grows with the certificates, lies beside it, is named by a digest, and is read only by who
+wants something else. A clock is told by when a document was written, and judged by when it was
+heard of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..certificates.peers import Member
+from ..late_dataclass import dataclass
+from ..storage import documents
+from ..storage.etcd.store import EtcdStore
+from .settings import VERSION
+
+MEMBERS = "members"
+WISHES = "wishes"
+
+# Wishes in one document: engines bound its size.
+_PART = 2000
+# A document is written anew this often, and is heard of within seconds: of one that was there
+# before we looked, it is not known when it was written.
+WRITTEN_EVERY = 30.0
+_HEARD_WITHIN = 5.0
+# How far a machine is that says so in a form which is not known here: nobody waits for it.
+_UNKNOWN = 1 << 62
+
+Wishes = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a machine has said. ``session``: of the engine's, with which it vanishes; ``clock``:
+    Unix seconds when it was written; ``thumbprint``: of the account's key, which is public;
+    ``wishes``: the digest of its wishes."""
+
+    node: str
+    program: str = ""
+    since: str | None = None
+    orders: bool = False
+    seen: int = 0
+    behind: int = 0
+    session: str = ""
+    thumbprint: str = ""
+    clock: float | None = None
+    wishes: str = ""
+
+    def document(self) -> bytes:
+        return documents.write(documents.fields(self), VERSION)
+
+
+def read(node: str, data: bytes) -> Said:
+    """Read what a machine has said. One with a newer program, whose words are not known here, may
+    order."""
+    if documents.newer(data, VERSION) is not None:
+        return Said(node, orders=True, seen=_UNKNOWN)
+    said = documents.read(data, VERSION)
+    clock = said.get("clock")
+    return Said(
+        node=node,
+        program=str(said.get("program", "")),
+        since=str(said["since"]) if said.get("since") else None,
+        orders=said.get("orders") is True,
+        seen=_whole(said.get("seen")),
+        behind=_whole(said.get("behind")),
+        session=str(said.get("session", "")),
+        clock=float(clock) if isinstance(clock, int | float) and abs(clock) < 1e11 else None,
+        thumbprint=str(said.get("thumbprint", "")),
+        wishes=str(said.get("wishes", "")),
+    )
+
+
+def present(shared: EtcdStore) -> dict[str, Said]:
+    """Return what the machines say that are there. Raises OSError."""
+    found, _revision = shared.load_alone(MEMBERS)
+    return {node: read(node, data) for node, data in found.items() if not isinstance(data, OSError)}
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def digest(wishes: Wishes) -> str:
+    said = "\n".join(f"{name} {wishes[name]}" for name in sorted(wishes))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+class WishBook:
+    """What this machine wants (``ours``), and what the others do. Used by one thread."""
+
+    def __init__(self, shared: EtcdStore, node: str, ours: Wishes) -> None:
+        self._shared = shared
+        self._node = node
+        self.ours = ours
+        self.digest = digest(ours)
+        self._by_digest: dict[str, Wishes] = {self.digest: ours}
+        self._told_in = ""
+
+    def tell(self, session: str) -> None:
+        """Write ours, once in a session. Raises OSError."""
+        if session == self._told_in:
+            return
+        for number, part in enumerate(_parts(self.ours)):
+            data = documents.write({"wishes": part}, VERSION)
+            self._shared.put_while_here(f"{WISHES}/{self._node}", str(number), data)
+        self._told_in = session
+
+    def of(self, said: Said) -> Wishes:
+        """Return a machine's wishes; none while they cannot be read. Raises OSError."""
+        known = self._by_digest.get(said.wishes)
+        if known is not None:
+            return known
+        found: dict[str, str] = {}
+        documents_there, _revision = self._shared.load_alone(f"{WISHES}/{said.node}")
+        for data in documents_there.values():
+            if not isinstance(data, OSError):
+                found.update(_wishes(documents.read(data, VERSION).get("wishes")))
+        if digest(found) != said.wishes:
+            return {}  # it is being written
+        self._by_digest[said.wishes] = found
+        return found
+
+    def keep_only(self, digests: set[str]) -> None:
+        """Forget the wishes that no machine has any more."""
+        for one in self._by_digest.keys() - digests - {self.digest}:
+            del self._by_digest[one]
+
+
+def _parts(wishes: Wishes) -> Iterator[Wishes]:
+    names = sorted(wishes)
+    for start in range(0, len(names), _PART):
+        yield {name: wishes[name] for name in names[start : start + _PART]}
+
+
+def _wishes(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {name: wish for name, wish in value.items() if isinstance(wish, str)}
+
+
+class Clocks:
+    """By how much the clock of each machine is ahead of ours, in seconds."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, float] = {}
+        self._ahead: dict[str, float] = {}
+
+    def hear(self, node: str, written: float | None, now: float) -> float:
+        """Return the seconds, after a look at the document that was ``written`` then."""
+        if written is None:
+            return 0.0
+        before = self._written.get(node)
+        if before is None:
+            # It may have been written at any moment since it had to be.
+            apart = written - now
+            late = min(apart + WRITTEN_EVERY + _HEARD_WITHIN, 0.0)
+            self._ahead[node] = apart if apart > 0.0 else late
+        elif before != written:
+            self._ahead[node] = written - now
+        self._written[node] = written
+        return self._ahead[node]
+
+    def keep_only(self, nodes: set[str]) -> None:
+        for node in self._written.keys() - nodes:
+            del self._written[node], self._ahead[node]
+
+
+def differences(ours: Wishes, theirs: Wishes) -> dict[str, str | None]:
+    """Return what another machine wants otherwise than we do; None: not at all."""
+    if theirs is ours:
+        return {}
+    return {
+        name: theirs.get(name)
+        for name in ours.keys() | theirs.keys()
+        if theirs.get(name) != ours.get(name)
+    }
+
+
+def remembered(members: Mapping[str, Member], ours: Wishes) -> dict[str, Any]:
+    """Encode members for this machine's disk: of what they want, only what is different."""
+    return {
+        node: {"orders": one.orders, "differs": differences(ours, one.wishes)}
+        for node, one in members.items()
+    }
+
+
+def recalled(document: Any, ours: Wishes) -> dict[str, Member]:
+    """Read what `remembered` has encoded."""
+    found: dict[str, Member] = {}
+    if not isinstance(document, dict):
+        return found
+    for node, said in document.items():
+        if not isinstance(said, dict):
+            continue
+        wishes = dict(ours)
+        differs = said.get("differs")
+        for name, wish in differs.items() if isinstance(differs, dict) else ():
+            if isinstance(wish, str):
+                wishes[name] = wish
+            else:
+                wishes.pop(name, None)
+        found[node] = Member(said.get("orders") is True, wishes)
+    return found

@@ -1,0 +1,67 @@
+"""What is allowed, and seldom meant: told by ``check`` and at the start, and no fault. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+from ..schema.document import Site
+from ..schema.inherit import innermost
+from ..schema.parse import Parsed
+from ..schema.site import ACTIONS, responds
+from ..syntax.faults import Fault, Path, shown
+from . import circles
+
+
+def check(parsed: Parsed) -> Iterator[Fault]:
+    """Yield what an operator would want to hear of."""
+    yield from _believed(parsed)
+    for index, site in parsed.sites:
+        at: Path = ("sites", index)
+        yield from _without_answer(site, at, parsed)
+        yield from _shown_source(site, at, parsed)
+        if "listen" not in parsed.broken:
+            yield from circles.redirects(site, at, parsed)
+
+
+def _believed(parsed: Parsed) -> Iterator[Fault]:
+    """Find networks that are everybody: then each client says itself who it is."""
+    if "trusted_proxies" in parsed.broken:
+        return
+    for number, network in enumerate(parsed.document.trusted_proxies):
+        if ip_network(network).prefixlen == 0:
+            yield parsed.origins.fault(
+                ("trusted_proxies", number),
+                f"{network} is everybody: each client chooses its address for allow, deny, limits "
+                "and logs",
+                "name the networks of the proxies in front of this server",
+            )
+
+
+def _without_answer(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
+    rules = innermost(((), parsed.document), (at, site)).rules
+    if site.routes or rules.redirect or responds(rules):
+        return
+    if not any(key in site.given for key in ACTIONS):
+        yield parsed.origins.fault(
+            at,
+            f"{site.names[0]} has a certificate and no answer: every request gets 404",
+            "add root, backend, redirect, respond or routes, where one is meant",
+        )
+
+
+def _shown_source(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
+    """Find scripts that are named as pages where nobody runs them: their source would be sent."""
+    inner = [((*at, "routes", number), route) for number, route in enumerate(site.routes)]
+    for path, serving in [(at, site), *inner]:
+        if serving.root is None or "fastcgi" in serving.given:
+            continue
+        rules = innermost(((), parsed.document), (at, site), (path, serving)).rules
+        pages = [*rules.index, *([rules.fallback] if rules.fallback else [])]
+        for page in pages:
+            if page.lower().endswith(".php"):
+                yield parsed.origins.fault(
+                    path,
+                    f"{shown(page)} is a script and nobody runs it here: its source is sent",
+                    "add fastcgi: unix:/run/php/php-fpm.sock",
+                )

@@ -1,0 +1,186 @@
+"""What a cluster asks of its engine: counted by a real etcd of three members, with many machines of
+the real class in one process, each of which has certificates of which some are renewed.
+
+    CLUSTER_SECONDS=1 pytest -s tests/acme_client/cluster/test_engine_load.py      (make cluster)
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acme_client.agent.agent import Agent
+from acme_client.certificates.repository import CHAIN, KEY
+from acme_client.cluster.node import Node
+from acme_client.cluster.settings import ClusterSettings
+from acme_client.drill.memory_store import MemoryStore
+from acme_client.issuers.interface import Issued, Order
+from acme_client.link import Authority, CertificateSpec, Challenge, Settings
+from acme_client.status import ClusterStatus
+from acme_client.storage.etcd.sealing import new_secret
+from support.acme.certifier import FakeServer
+from support.acme.chains import DAY, chain
+from support.etcd import Etcd
+
+pytestmark = pytest.mark.program
+
+BY = Authority("https://ca.example/directory")
+SECRET = new_secret()
+NAMES = [f"{number}.example" for number in range(10)]
+NOW = time.time()
+LONG = bool(os.environ.get("CLUSTER_SECONDS"))
+
+
+class Machine:
+    """``ca`` counts the certificates that it has issued, for all machines."""
+
+    def __init__(self, etcd: Etcd, number: int, ca: Counter[str]) -> None:
+        self.ca = ca
+        self.local = MemoryStore()
+        self.settings = ClusterSettings("shop", f"web-{number}", etcd.endpoints, SECRET)
+        self.wants = tuple(CertificateSpec((name,), BY) for name in NAMES)
+        self.server = FakeServer()
+        self.status: ClusterStatus | None = None
+
+    def start(self) -> None:
+        self.server.__enter__()
+        self.node = Node(self.settings, self.local, self.server, self.wants, self._told)
+        self.agent = Agent(
+            Settings(Path("/"), self.wants), self.server, self.local, time.time,
+            random.Random(3), issuer=lambda authority: self, cluster=self.node,
+        )  # fmt: skip
+        self.thread = threading.Thread(target=self.agent.serve)
+        self.thread.start()
+
+    def _told(self, status: ClusterStatus) -> None:
+        self.status = status
+
+    def serves(self, name: str) -> bytes:
+        return self.server.served[name].chain_pem
+
+    def stop(self) -> None:
+        self.server.tell("stop")
+        self.thread.join(60)
+        self.server.__exit__()
+
+    # As the CA
+
+    def issue(self, order: Order) -> Issued:
+        (name,) = order.names
+        order.reservation.reserve(exempt=False)
+        token = f"{name}-{self.ca[name]}"
+        challenge = Challenge("http-01", name, token, f"{token}.thumbprint")
+        assert self.node.link.present(challenge)
+        self.node.link.retract(challenge)
+        order.reservation.finalizing()
+        self.ca[name] += 1
+        pair = chain(name, now=NOW, begins=60 * sum(self.ca.values()) - DAY)
+        return Issued(pair, "http-01")
+
+    def suggestion(self, _chain_pem: bytes) -> None:
+        return None
+
+
+def counted(etcd: Etcd) -> Counter[str]:
+    """What the members have done, each thing once or by whichever member did it."""
+    found: Counter[str] = Counter()
+    for number in range(3):
+        figures = etcd.figures(number)
+        found["writes"] = max(found["writes"], int(figures["etcd_mvcc_put_total"]))
+        found["deletions"] = max(found["deletions"], int(figures["etcd_mvcc_delete_total"]))
+        proposals = int(figures["etcd_server_proposals_committed_total"])
+        found["proposals"] = max(found["proposals"], proposals)
+        found["watches"] += int(figures["etcd_debugging_mvcc_watcher_total"])
+        found["events"] += int(figures["etcd_debugging_mvcc_events_total"])
+        for name, value in figures.items():
+            if name.startswith("grpc_server_started_total"):
+                if '"LeaseKeepAlive"' in name:
+                    found["keepalives"] += int(value)
+                elif '"Range"' in name:
+                    found["reads"] += int(value)
+                elif '"Watch"' in name:
+                    found["streams begun"] += int(value)
+            if name.startswith("etcd_network_client_grpc_sent_bytes_total"):
+                found["bytes out"] += int(value)
+        found["database"] = max(found["database"], int(figures["etcd_mvcc_db_total_size_in_bytes"]))
+    return found
+
+
+def until(what: Any, within: float = 300.0) -> None:
+    deadline = time.monotonic() + within
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # many machines in one process, whose threads say nothing to this one
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [
+        (3, 0.0),
+        pytest.param(10, 60.0, marks=pytest.mark.skipif(not LONG, reason="make cluster")),
+        pytest.param(100, 60.0, marks=pytest.mark.skipif(not LONG, reason="make cluster")),
+    ],
+)
+def test_what_an_order_asks_of_the_engine(number: int, seconds: float) -> None:
+    ca: Counter[str] = Counter()
+    with Etcd() as etcd:
+        machines = [Machine(etcd, each, ca) for each in range(number)]
+        for name in NAMES:
+            pair = chain(name, now=NOW, begins=-2 * DAY)
+            machines[0].local.store(
+                f"certificates/{name}", {CHAIN: pair.chain_pem, KEY: pair.key_pem}
+            )
+        begun = time.monotonic()
+        try:
+            machines[0].start()
+            shared = machines[0].settings.store()
+            until(lambda: len(list(shared.load_all("certificates"))) == len(NAMES))
+            shared.close()
+            for one in machines[1:]:
+                one.start()
+            for one in machines:
+                until(lambda one=one: len(one.server.served) == len(NAMES))
+                until(lambda one=one: one.status and len(one.status["members"]) == number)
+            started, all_there = counted(etcd), time.monotonic() - begun
+            assert not ca  # because of joining nothing is ordered
+            before = counted(etcd)
+            idle = Counter[str]()
+            if seconds:
+                time.sleep(seconds)  # time itself is awaited: what is done where nothing happens
+                idle = counted(etcd)
+                idle.subtract(before)
+                before = counted(etcd)
+            began = time.monotonic()
+            for each, name in enumerate(NAMES):
+                asked = machines[each % number].server.ask("renew", {"name": name})
+                assert asked["ok"], asked
+                newest = machines[each % number].serves(name)
+                for one in machines:
+                    until(lambda one=one, name=name, new=newest: one.serves(name) == new)
+            took = time.monotonic() - began
+            orders = counted(etcd)
+        finally:
+            for one in machines:
+                one.stop()
+        database = orders["database"]
+        orders.subtract(before)
+        assert sum(ca.values()) == len(NAMES)
+        each_order = {
+            what: (orders[what] - (idle[what] / seconds * took if seconds else 0)) / len(NAMES)
+            for what in ("writes", "deletions", "events", "reads", "proposals", "bytes out")
+        }
+        print(f"\n{number} machines there after {all_there:.0f} s: {dict(started)}")
+        if seconds:
+            print(f"a second: { {what: round(idle[what] / seconds, 2) for what in idle} }")
+        print(f"an order: { {what: round(value, 1) for what, value in each_order.items()} }")
+        print(f"{took / len(NAMES):.2f} s an order; database {database >> 20} MiB")
+        # Each machine that is there says once that it answers a challenge, and no more often.
+        assert each_order["writes"] <= 10 + 1.5 * number
