@@ -306,7 +306,7 @@ class SocketStream:
         for waiter in (self._reading, self._ready):
             if waiter is not None and not waiter.done():
                 self._on_readable()
-        if not (self._hears is self._otherwise is self._on_ready is None):
+        if self._hears or self._otherwise or self._on_ready:
             self._on_readable()
         self._on_writable()
 
@@ -499,7 +499,7 @@ class SocketStream:
         for waiter in (self._reading, self._ready):
             if waiter is not None and not waiter.done():
                 events |= select.POLLIN
-        if not (self._hears is self._otherwise is self._on_ready is None):
+        if self._hears or self._otherwise or self._on_ready:
             events |= select.POLLIN
         if self._writing is not None and not self._writing.done():
             events |= select.POLLOUT
@@ -544,7 +544,7 @@ class SocketStream:
         if not self._abrupt:
             self._farewell()
         self._sock.close()
-        if not (self._reading is self._writing is self._ready is self._hears is None):
+        if self._reading or self._writing or self._ready or self._hears:
             self._wake(StreamBroken("closed"))
         if otherwise is not None:
             otherwise(StreamBroken("closed"))
