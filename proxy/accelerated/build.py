@@ -50,8 +50,10 @@ def build(folder: Path, *, sanitize: bool = False) -> Path:
     # Beside it first, and then in its place: a program that runs keeps the file that it has mapped.
     beside = made.with_name(f".{made.name}.{os.getpid()}")
     command = [
-        *compiler, *(_SANITIZED if sanitize else _HARDENED), f"-I{headers}", str(SOURCE),
-        "-o", str(beside),
+        *compiler, *(_SANITIZED if sanitize else _HARDENED), f"-I{headers}",
+        # Python's macros name their file where they fail; it is the same wherever this is built.
+        f"-ffile-prefix-map={SOURCE.parent}={SOURCE.parent.name}",
+        str(SOURCE), "-o", str(beside),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
     if done.returncode != 0:

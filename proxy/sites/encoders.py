@@ -141,7 +141,10 @@ def _libraries() -> dict[bytes, Any]:
 
 
 def load() -> None:
-    """Import what compresses."""
+    """Import what compresses, the first time. A worker that asked the import system again, also for
+    a module that its Python does not have, would copy memory that is shared."""
+    if _loaded:
+        return
     import brotli  # type: ignore[import-untyped] # has none
     from zlib_ng import zlib_ng
 

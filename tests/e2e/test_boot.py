@@ -96,9 +96,10 @@ def test_with_an_interpreter_that_only_root_can_read(
     packages = next((hidden / "venv/lib").glob("python*/site-packages"))
     ours = next(Path(sys.prefix, "lib").glob("python*/site-packages"))
     needed = {ours / part for name in requirements() for part in parts_of(name)}
-    subprocess.run(["cp", "-r", *map(str, needed), str(packages)], check=True)
+    # With their times, or every process would compile all of it again.
+    subprocess.run(["cp", "-r", "-p", *map(str, needed), str(packages)], check=True)
     for package in ("proxy", "acme_client"):
-        subprocess.run(["cp", "-r", str(REPOSITORY / package), str(hidden)], check=True)
+        subprocess.run(["cp", "-r", "-p", str(REPOSITORY / package), str(hidden)], check=True)
     state = folder / "state"
     with Server(
         site(root, state), folder, prefix=netns.prefix, cwd=hidden,

@@ -214,6 +214,7 @@ def saw(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.timeout(720)  # Go's library is compiled for it
 def test_go(running: Running) -> None:
     told = saw(
         subprocess.run(

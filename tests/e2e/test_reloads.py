@@ -100,7 +100,7 @@ sites:
             )
             assert b" 101 " in talk._until(b"\r\n\r\n")
         pages = [page("/app/page", "a.test", b"/app/page")] * 3
-        with Visitors(connect, *pages, download, upload) as visitors:
+        with Visitors(connect, *pages, download, upload, pause=0.01) as visitors:
             for number in range(RELOADS):
                 # Workers come and go as well.
                 config.write_text(text.replace("workers: 2", f"workers: {1 + number % 3}"))

@@ -43,6 +43,8 @@ from support.program.process_stats import Weight, table, weigh
 from support.program.server import REPOSITORY, Server, packages, treehouse
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "25"))
+# Between two rounds of a visitor: in the suite other tests want a processor as well.
+PAUSE = 0.0 if "SOAK_SECONDS" in os.environ else 0.02
 # Seconds of a certificate. All this traffic leaves little of two cores to a certifier that was killed a
 # moment ago; on a machine with other work twenty were too few.
 VALIDITY = 30
@@ -301,8 +303,8 @@ sites:
         reloads = kills = upgrades = deaths = certifiers = 0
         turn = 0
         with (
-            Visitors(connect, *kinds, judge=ledger.judge) as visitors,
-            Visitors(connect_h2, *h2_kinds, judge=ledger.judge) as h2_visitors,
+            Visitors(connect, *kinds, judge=ledger.judge, pause=PAUSE) as visitors,
+            Visitors(connect_h2, *h2_kinds, judge=ledger.judge, pause=PAUSE) as h2_visitors,
             channel(ports[1], ca.root(), "a.example") as using_grpc,
             GrpcLoad(using_grpc, judge=ledger.judge, pause=0.1) as grpc,
         ):

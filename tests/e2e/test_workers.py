@@ -31,14 +31,21 @@ def requests(server: Server, folder: Path) -> list[int]:
 def test_no_worker_has_less_than_half_the_mean_under_load(
     running: Server, folder: Path, ports: tuple[int, int]
 ) -> None:
-    before = requests(running, folder)
-    subprocess.run(
-        ["wrk", "-t2", "-c60", "-d3s", f"https://localhost:{ports[1]}/"],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    done = [after - begun for after, begun in zip(requests(running, folder), before, strict=True)]
-    assert sum(done) > 1000
-    assert min(done) >= sum(done) / len(done) / 2, done
+    """Connections are given out when they come, at once: a worker that the kernel does not let run at
+    that very moment gets few. So it has three tries; a server that shares badly needs more."""
+    shares = []
+    for _ in range(3):
+        before = requests(running, folder)
+        subprocess.run(
+            ["wrk", "-t2", "-c60", "-d3s", f"https://localhost:{ports[1]}/"],
+            check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+        done = [now - then for now, then in zip(requests(running, folder), before, strict=True)]
+        assert sum(done) > 1000
+        shares.append(min(done) / (sum(done) / len(done)))
+        if shares[-1] >= 1 / 2:
+            break
+    assert shares[-1] >= 1 / 2, shares
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

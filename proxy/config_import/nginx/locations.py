@@ -242,6 +242,10 @@ def _finish(server: Server) -> None:
             site.leave(server.dots.place, str(server.dots), why, guard=True)
         else:
             site.note(server.dots.place, "files whose names begin with a dot are never sent")
+    rest = next((route for route in site.routes if route.path == "/*"), None)
+    if server.php and server.php_place is not None and rest is not None and "backend" in rest.keys:
+        why = "scripts are run where files are served, and what no other route takes is a backend's"
+        site.leave(server.php_place, f"fastcgi_pass {server.php}", why)
     for one, asked, keys, place in server.required_of:
         if any(route is one for route in site.routes):
             site.require(one.path, asked, keys, place)

@@ -535,7 +535,13 @@ def test_a_lane_that_cannot_be_loaded_is_told_and_the_program_runs(tmp_path: Pat
 
     version = f"treehouse-proxy, version {VERSION}"
     assert said() == f"{version} (pure Python)\n"
+    # Built here or elsewhere, it is the same; no path of the machine is in it.
+    (tmp_path / "elsewhere").mkdir()
+    command = [sys.executable, "-B", "-m", "proxy.accelerated.build"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120, capture_output=True)
     made = target(tmp_path / "proxy/accelerated")
+    assert made.read_bytes() == build(tmp_path / "elsewhere").read_bytes()
+    assert said() == f"{version} (accelerated lane)\n"
     made.write_bytes(b"\x7fELF 100%\n")
     assert said().startswith(
         f"{version} (pure Python: the accelerated lane cannot be loaded: {made}: "

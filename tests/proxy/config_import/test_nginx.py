@@ -240,6 +240,19 @@ def test_dots_are_denied_for_files_and_told_for_backends(imported: Import) -> No
     assert "a backend is asked for them" in made.left[0]
 
 
+def test_scripts_beside_a_backend_are_told(imported: Import) -> None:
+    scripts = "location ~ \\.php$ { fastcgi_pass unix:/run/php.sock; }"
+    text = "location / { proxy_pass http://127.0.0.1:1; }\n" + scripts
+    made = imported("nginx", SERVER.format(text))
+    (line,) = made.left
+    assert "fastcgi_pass unix:/run/php.sock" in line
+    assert "what no other route takes is a backend's" in line
+    text = (
+        "location / { root /srv; }\nlocation /api/ { proxy_pass http://127.0.0.1:1; }\n" + scripts
+    )
+    assert not imported("nginx", SERVER.format(text)).left
+
+
 def test_files_go_before_a_backend_as_they_lie_there(imported: Import, tmp_path: Path) -> None:
     text = SERVER.format(
         f"root {tmp_path}/www; try_files $uri @app; "

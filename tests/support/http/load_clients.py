@@ -31,7 +31,9 @@ Judge = Callable[[str, Exception, float], None]
 
 class Visitors(Generic[_Talk]):
     """One for each of ``steps``. ``rounds``: of a connection, at the most. ``judge`` takes failures,
-    and their visitor goes on; without one they are in ``failures``, and each ends its visitor."""
+    and their visitor goes on; without one they are in ``failures``, and each ends its visitor.
+    ``pause``: seconds after each round, for tests that want somebody to come all the while and not as
+    often as a processor can."""
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Visitors(Generic[_Talk]):
         *steps: Callable[[_Talk], bool],
         rounds: int | None = None,
         judge: Judge | None = None,
+        pause: float = 0.0,
     ) -> None:
         self.failures: list[str] = []
         self.done: collections.Counter[str] = collections.Counter()
@@ -46,6 +49,7 @@ class Visitors(Generic[_Talk]):
         self._connect = connect
         self._rounds = rounds
         self._judge = judge
+        self._pause = pause
         self._news = threading.Condition()
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._live, args=(step,)) for step in steps]
@@ -90,6 +94,8 @@ class Visitors(Generic[_Talk]):
                         with self._news:
                             self.done[name] += 1
                             self._news.notify_all()
+                        if self._pause:
+                            self._over.wait(self._pause)
             except Exception as error:
                 if self._judge is not None:
                     self._judge(name, error, well)

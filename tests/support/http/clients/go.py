@@ -14,7 +14,7 @@ import pytest
 from support.program.server import REPOSITORY
 
 _SOURCE = Path(__file__).with_name("client.go")
-_WITHIN = 200.0
+_WITHIN = 600.0  # until it hangs; half a minute of a processor that others may want as well
 
 
 def go_client() -> Path:
