@@ -33,8 +33,6 @@ from support.program.server import REPOSITORY, Server, packages, treehouse
 
 RELOADS = int(os.environ.get("DRAIN_RELOADS", "6"))
 UPGRADES = int(os.environ.get("DRAIN_UPGRADES", "1"))
-# In the suite other tests want a processor as well.
-PAUSE = 0.0 if "DRAIN_RELOADS" in os.environ else 0.01
 IN_BROWSER = """{
     window.seen = {done: {}, failed: []};
     window.over = false;
@@ -167,7 +165,7 @@ sites:
         lasting.says(headers(1, request("/app/events?count=1000000&pause=0.2", "a.test")))
         with contextlib.ExitStack() as clients:
             loads = {
-                kind: clients.enter_context(H2Load(connect, make(kind), streams, pause=PAUSE))
+                kind: clients.enter_context(H2Load(connect, make(kind), streams))
                 for kind, streams in {"page": 10, "post": 10, "download": 3, "events": 8}.items()
             }
             calls = clients.enter_context(channel(ports[1], ca.read_bytes(), "a.test"))

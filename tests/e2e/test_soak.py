@@ -46,8 +46,8 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "25"))
 # Between two rounds of a visitor: in the suite other tests want a processor as well.
 PAUSE = 0.0 if "SOAK_SECONDS" in os.environ else 0.02
 # Seconds of a certificate. All this traffic leaves little of two cores to a certifier that was killed a
-# moment ago; on a machine with other work twenty were too few.
-VALIDITY = 30
+# moment ago; on a machine with other work thirty were too few.
+VALIDITY = 45
 # The part of the time in which everything happens at once.
 TURMOIL = 0.75
 # What a process may take more at the end than at the start of that, or of the quiet time after it.

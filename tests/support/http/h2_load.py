@@ -37,8 +37,7 @@ class Asked:
 
 class H2Load:
     """``make`` gives the n-th request. ``done`` counts by kind, ``again`` what was repeated because
-    it had not been taken. ``rounds``: requests of a connection, at the most. ``pause``: seconds
-    after whatever is heard, for tests that want many streams and not all of a processor."""
+    it had not been taken. ``rounds``: requests of a connection, at the most."""
 
     def __init__(
         self,
@@ -46,7 +45,6 @@ class H2Load:
         make: Callable[[int], Asked],
         streams: int,
         rounds: int | None = None,
-        pause: float = 0.0,
     ) -> None:
         self.failures: list[str] = []
         self.done: collections.Counter[str] = collections.Counter()
@@ -55,7 +53,6 @@ class H2Load:
         self._requests = (make(number) for number in itertools.count())
         self._streams = streams
         self._rounds = rounds
-        self._pause = pause
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -94,8 +91,6 @@ class H2Load:
             if not open_ and last is None:
                 return waiting  # it is over
             talk.more()
-            if self._pause:
-                self._over.wait(self._pause)
             heard, talk.frames = talk.frames, []
             for one in heard:
                 match type(one).__name__:
