@@ -220,6 +220,11 @@ class Served:
     digest: str = ""  # of the chain, `x509.verify.digest_of`
 
 
+# The host and the token of a challenge that stands for every token, at all hosts of the server:
+# what is answered is the token, and the account's thumbprint behind it.
+ANY = "*"
+
+
 @dataclass(frozen=True, slots=True)
 class Challenge:
     """``kind`` http-01: serve ``key_authorization`` under ``token`` for ``host`` exactly.

@@ -21,11 +21,14 @@ from .exit_status import FAILED  # noqa: E402 - see above
 if TYPE_CHECKING:
     from .config.options import Options
 
+_TELLING = ("--help", "-h", "--version")
+
 
 def main() -> None:
     arguments = sys.argv[1:]
     # What `cli.main` takes for the command `run`. Where it thinks otherwise, that costs time alone.
-    if arguments and arguments[0] != "run" and not arguments[0].startswith("-"):
+    first = arguments[0] if arguments else "run"
+    if first in _TELLING or not (first == "run" or first.startswith("-")):
         gc.enable()
         sys.exit(_command_line(None))
     try:

@@ -58,7 +58,9 @@ class Turns:
         if alone or self._peers.clock_fault():
             if facts is None:
                 return _NEVER
-            late = ranks.alone_from(place, facts.not_before, facts.not_after)
+            late = ranks.alone_from(
+                place, facts.not_before, facts.not_after, self._peers.alone_below
+            )
             return _NEVER if late is None else max(late, since)
         served = facts is not None and facts.not_after > now
         lifetime = facts.not_after - facts.not_before if facts is not None and served else None

@@ -18,7 +18,7 @@ from dataclasses import field
 
 from ..late_dataclass import dataclass
 from ..text import spell
-from .ranks import places, weight
+from .ranks import ALONE_BELOW, places, weight
 
 # A clock that is further from the middle of the members' clocks than this orders nothing: the
 # limits of CAs are counted in moments.
@@ -39,10 +39,14 @@ Members = Mapping[str, Member]
 
 
 class Peers:
-    """``node``: this machine's name; "" where it is alone."""
+    """``node``: this machine's name; "" where it is alone. ``alone_below``: the part of a
+    certificate's life below which it is ordered though the others cannot be heard."""
 
-    def __init__(self, node: str = "", *, orders: bool = True) -> None:
+    def __init__(
+        self, node: str = "", *, orders: bool = True, alone_below: float = ALONE_BELOW
+    ) -> None:
         self.node = node
+        self.alone_below = alone_below
         self._orders = orders
         self._members: Members = {node: Member(orders)}
         self._away = bool(node)

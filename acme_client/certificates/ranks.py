@@ -63,11 +63,13 @@ def within(seconds: float, lifetime: float | None, part: float) -> float:
     return seconds if lifetime is None else min(seconds, max(lifetime, 0.0) * part)
 
 
-def alone_from(place: int, not_before: float, not_after: float) -> float | None:
+def alone_from(
+    place: int, not_before: float, not_after: float, below: float = ALONE_BELOW
+) -> float | None:
     """Return when the node at a place orders while the shared store is unreachable; None: never.
     Each place begins when half of the life that the place before had left is over."""
     if place >= ALONE_MOST:
         return None
     lifetime = max(not_after - not_before, 0.0)
-    part = ALONE_BELOW_SHORT if lifetime < SHORT_LIFETIME else ALONE_BELOW
+    part = below if lifetime >= SHORT_LIFETIME else below * ALONE_BELOW_SHORT / ALONE_BELOW
     return not_after - lifetime * part * 0.5**place

@@ -181,9 +181,15 @@ class _Server:
             received += data
             while b"\n" in received:
                 line, _, received = received.partition(b"\n")
-                if line != b"stop":  # of a call that has ended meanwhile
+                if line == b"stop":  # of a call that has ended meanwhile, or was not begun
+                    continue
+                # Requests wait for replies: whatever comes along with one is the word to stop it.
+                if received:
+                    why = "was not begun, because the program is being stopped"
+                    reply = Reply(why, certain=True, stopped=True)
+                else:
                     reply = self._serve(Request(**json.loads(line)))
-                    self._sock.sendall(json.dumps(asdict(reply)).encode() + b"\n")
+                self._sock.sendall(json.dumps(asdict(reply)).encode() + b"\n")
         os._exit(0)
 
     def _settle_in(self) -> None:

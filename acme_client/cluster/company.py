@@ -49,6 +49,7 @@ class Company:
         wishes: Wishes,
         orders: Callable[[], bool],
         behind: Callable[[], int],
+        thumbprint: Callable[[], str],
         told: Callable[[], object],
         met: Callable[[], object],
         now: Callable[[], float],
@@ -58,6 +59,9 @@ class Company:
         self._faults = faults
         self._orders = orders
         self._behind = behind
+        self._thumbprint = thumbprint
+        self.thumbprint = ""
+        """Of the account's key, as a machine that orders says."""
         self._tell = told
         self._met = met
         self._now = now
@@ -170,6 +174,7 @@ class Company:
             seen=self._seen,
             behind=self._behind(),
             session=session,
+            thumbprint=self._thumbprint(),
             wishes=self._wishes.digest,
         )
         if said != self._put or again:
@@ -190,6 +195,7 @@ class Company:
             wishes = self._wishes.of(said)
             ahead = 0.0 if name == node else self._clocks.hear(name, said.clock, now)
             digests.add(said.wishes)
+            self.thumbprint = said.thumbprint or self.thumbprint
             members[name] = Member(said.orders, wishes, ahead)
             statuses[name] = {
                 "node": name,

@@ -2,13 +2,16 @@
 
 The engine may be away for everything, or refuse one thing and allow another: a role that may read
 certificates and write nothing. So each part of the work has its own fault, and each fault is told
-once when it begins, and once when it has ended.
+once when it begins, and once when it has ended. Where the engine cannot be reached at all, one part
+tells it for all.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+
+from ..storage.store import Unreachable
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -21,6 +24,8 @@ class Faults:
         self._lasting = lasting
         self._lock = threading.Lock()
         self._by_part: dict[str, str] = {}
+        self._unreached: set[str] = set()  # parts for which the engine cannot be reached
+        self._told: set[str] = set()
 
     @property
     def text(self) -> str:
@@ -42,9 +47,15 @@ class Faults:
         """A part of the work could not be done."""
         words = error.strerror or str(error)
         with self._lock:
-            is_new = part not in self._by_part
+            self._unreached.discard(part)
+            is_news = part not in self._told
+            if isinstance(error, Unreachable):
+                is_news &= not (self._unreached & self._told)
+                self._unreached.add(part)
             self._by_part[part] = words
-        if is_new:
+            if is_news:
+                self._told.add(part)
+        if is_news:
             log.warning(
                 "cluster %s: %s: %s; what is on the disk is served", self._name, part, words
             )
@@ -53,6 +64,9 @@ class Faults:
         """A part of the work is done again; returns whether it could not be before."""
         with self._lock:
             was = self._by_part.pop(part, None)
-        if was is not None:
+            was_told = part in self._told
+            self._told.discard(part)
+            self._unreached.discard(part)
+        if was_told:
             log.info("cluster %s: %s: done again", self._name, part)
         return was is not None

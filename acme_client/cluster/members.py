@@ -39,7 +39,8 @@ Wishes = Mapping[str, str]
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a machine has said. ``session``: of the engine's, with which it vanishes; ``clock``:
-    Unix seconds when it was written; ``wishes``: the digest of its wishes."""
+    Unix seconds when it was written; ``thumbprint``: of the account's key, which is public;
+    ``wishes``: the digest of its wishes."""
 
     node: str
     program: str = ""
@@ -48,6 +49,7 @@ class Said:
     seen: int = 0
     behind: int = 0
     session: str = ""
+    thumbprint: str = ""
     clock: float | None = None
     wishes: str = ""
 
@@ -71,6 +73,7 @@ def read(node: str, data: bytes) -> Said:
         behind=_whole(said.get("behind")),
         session=str(said.get("session", "")),
         clock=float(clock) if isinstance(clock, int | float) and abs(clock) < 1e11 else None,
+        thumbprint=str(said.get("thumbprint", "")),
         wishes=str(said.get("wishes", "")),
     )
 

@@ -16,17 +16,20 @@ in a pause and another try; what is served goes on being served.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from ..certificates import wishes
 from ..certificates.folder_names import FOLDER as CERTIFICATES
 from ..certificates.peers import Member, Peers
 from ..certificates.shared_repository import SharedRepository
+from ..issuers import account_files
 from ..late_dataclass import dataclass
-from ..link import CertificateSpec, Link
+from ..link import ANY, INTERNAL, CertificateSpec, Challenge, Link, LinkBroken
 from ..rate_limits.shared_ledger import SharedLedger
 from ..status import ClusterStatus
 from ..storage import documents
@@ -98,7 +101,7 @@ class Node:
         self._meet: Callable[[], object] = lambda: None
         self._faults = Faults(settings.name, settings.fault)
         self._wishes = {one.name: wishes.of(one) for one in wanted}
-        self.peers = Peers(settings.node, orders=settings.order)
+        self.peers = Peers(settings.node, orders=settings.order, alone_below=settings.order_below)
         """What the scheduler knows of the other machines."""
         self._members: Mapping[str, Member] = {}
         self._told_away: bool | None = None
@@ -126,12 +129,18 @@ class Node:
             self.shared = Shared(gate, repository, ledger, files, names_on_demand)
         elif self._shared is not None:
             self._replica = Replica(self._shared, local, names, now)
+        self._workers = link
+        self._told_thumbprint = recollection.thumbprint(local, settings)
+        self._stateless: Challenge | None = None  # answered for every token while cut off
+        directories = Counter(one.authority.directory for one in wanted)
+        directories.pop(INTERNAL, None)
+        self._directory = directories.most_common(1)[0][0] if directories else ""
         self.link: Link = link
         """The link by which challenges are answered on every machine."""
         if self._shared is not None:
             self._company = Company(
                 settings, self._shared, link, self._faults, self._wishes, self.orders,
-                self._behind, self._tell, self._see_peers, now,
+                self._behind, self._thumbprint, self._tell, self._see_peers, now,
             )  # fmt: skip
             self.link = self._company.link
 
@@ -215,6 +224,7 @@ class Node:
                 failures += 1
                 log.exception("a fault in the certifier itself")
             self._see_peers()
+            self._answer_alone()
             self._tell()
             if failures:
                 self._closing.wait(PAUSES[min(failures, len(PAUSES)) - 1])
@@ -282,10 +292,16 @@ class Node:
             if not members:
                 return
             others, rest = _news(self._members, members)
-            if others:
-                recollection.remember(self._local, self._settings, members, self._wishes)
+            heard = "" if self._company is None else self._company.thumbprint
+            if others or heard not in ("", self._told_thumbprint):
+                self._told_thumbprint = heard or self._told_thumbprint
+                recollection.remember(
+                    self._local, self._settings, members, self._wishes, self._told_thumbprint
+                )
             if others or rest or away != self._told_away:
                 is_back = self.peers.away and not away
+                if away != self._told_away:
+                    self._stir.set()
                 self._members, self._told_away = members, away
                 self.peers.told(members, away=away)
                 self._meet()
@@ -293,6 +309,33 @@ class Node:
                     self._look()  # what was made alone is shared
                 if self._company is not None:
                     self._company.stir()  # it may be that this machine orders from now on
+
+    def _answer_alone(self) -> None:
+        """While the engine cannot be asked, have the workers answer HTTP-01 for tokens that this
+        machine has not heard of: a CA that looks from several places comes here, too, though
+        another machine has ordered."""
+        thumbprint = ""
+        if self._settings.thumbprint and self._fault and not self.peers.is_only:
+            thumbprint = self._thumbprint() or self._told_thumbprint
+        wanted = Challenge("http-01", ANY, ANY, thumbprint) if thumbprint else None
+        if wanted == self._stateless:
+            return
+        if self._stateless is not None:
+            with contextlib.suppress(LinkBroken):
+                self._workers.retract(self._stateless)
+        self._stateless = wanted
+        if wanted is not None:
+            with contextlib.suppress(LinkBroken):  # the main thread ends by it
+                self._workers.present(wanted)
+            log.warning("cluster %s: challenges are answered by the thumbprint", self._name)
+
+    def _thumbprint(self) -> str:
+        if not self._directory or not self._settings.order:
+            return ""
+        try:
+            return account_files.thumbprint(self._local, self._directory)
+        except OSError:
+            return ""
 
     def _take(self, changes: Changes, *, again: bool, due: bool) -> None:
         """Take what has changed in the engine, on a machine that orders nothing."""

@@ -26,15 +26,28 @@ _NAMELESS = "another machine"
 def recall(store: Store, settings: ClusterSettings, ours: Wishes) -> dict[str, Member]:
     """Return the machines that this node of this cluster has noted, itself among them; none where
     there is no note. ``ours``: what this machine wants now."""
+    known = _read(store, settings)
+    if not known:
+        return {}
+    found = recalled(known.get("members", _members_before(known)), ours)
+    return {**found, settings.node: Member(settings.order, ours)}
+
+
+def thumbprint(store: Store, settings: ClusterSettings) -> str:
+    """Return the thumbprint of the account's key that the others have told last; "" for none."""
+    found = _read(store, settings).get("thumbprint")
+    return found if isinstance(found, str) else ""
+
+
+def _read(store: Store, settings: ClusterSettings) -> dict[str, object]:
+    """Return this node's document of this cluster; an empty one where there is none."""
     try:
         data = store.load(FOLDER).get(FILE, b"")
     except OSError:
         return {}
     known = documents.read(data, VERSION)
-    if known.get("cluster") != settings.name or known.get("node") != settings.node:
-        return {}
-    found = recalled(known.get("members", _members_before(known)), ours)
-    return {**found, settings.node: Member(settings.order, ours)}
+    is_ours = known.get("cluster") == settings.name and known.get("node") == settings.node
+    return known if is_ours else {}
 
 
 def _members_before(known: Mapping[str, object]) -> dict[str, object]:
@@ -49,13 +62,19 @@ def _members_before(known: Mapping[str, object]) -> dict[str, object]:
 
 
 def remember(
-    store: Store, settings: ClusterSettings, members: Mapping[str, Member], ours: Wishes
+    store: Store,
+    settings: ClusterSettings,
+    members: Mapping[str, Member],
+    ours: Wishes,
+    thumbprint: str = "",
 ) -> None:
-    """Write the members down; a disk that does not take them is told and changes nothing else."""
+    """Write the members down, and the thumbprint of their account's key; a disk that does not take
+    them is told and changes nothing else."""
     document = {
         "cluster": settings.name,
         "node": settings.node,
         "members": remembered(members, ours),
+        "thumbprint": thumbprint,
     }
     try:
         there = store.load(FOLDER).get(FILE, b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import field
 
+from ..certificates import ranks
 from ..late_dataclass import dataclass
 from ..storage.etcd.api import EtcdApi, Login
 from ..storage.etcd.sealing import Seals, read_secrets
@@ -15,7 +16,9 @@ VERSION = 1  # of the documents in the engine, and of the cluster's format
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """``order``: whether this node orders certificates, as the others do. ``secret``: what the
+    """``order``: whether this node orders certificates, as the others do; while it is cut off,
+    those of whose life less than this is left (``order_below``). ``thumbprint``: whether a node
+    that is cut off answers challenges which it does not know. ``secret``: what the
     file with the cluster's secrets has. ``fault``: why the engine cannot be asked at all; what is
     on the disk is served all the same. ``client_ends``: when the certificate in ``tls`` does,
     Unix seconds."""
@@ -25,6 +28,8 @@ class ClusterSettings:
     endpoints: tuple[str, ...]
     secret: str = field(repr=False)
     order: bool = True
+    order_below: float = ranks.ALONE_BELOW
+    thumbprint: bool = True
     login: Login | None = None
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     client_ends: float | None = None

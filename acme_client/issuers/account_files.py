@@ -11,9 +11,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from typing import Any
 from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ..certificates.folder_names import folder_name
 from ..storage import documents
@@ -60,6 +65,35 @@ def keep_document(
         document["contact"] = contact
     set_aside(store, where)
     store.store(where, {ACCOUNT: documents.write(document, VERSION)})
+
+
+def thumbprint(store: Store, directory: str) -> str:
+    """Return the thumbprint (RFC 7638) of the account's key with this CA; "" without a key that can
+    be read. Raises OSError. `acme` would do it, and costs a certifier that orders nothing more
+    memory than everything else."""
+    data = store.load(folder(store, directory)).get(KEY)
+    if data is None:
+        return ""
+    try:
+        key = serialization.load_pem_private_key(data, None)
+    except ValueError:
+        return ""
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        point, size = key.public_key().public_numbers(), (key.key_size + 7) // 8
+        x, y = (_b64(one.to_bytes(size, "big")) for one in (point.x, point.y))
+        members = {"crv": f"P-{key.key_size}", "kty": "EC", "x": x, "y": y}
+    elif isinstance(key, rsa.RSAPrivateKey):
+        public = key.public_key().public_numbers()
+        e, n = (one.to_bytes((one.bit_length() + 7) // 8, "big") for one in (public.e, public.n))
+        members = {"e": _b64(e), "kty": "RSA", "n": _b64(n)}
+    else:
+        return ""
+    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
+    return _b64(hashlib.sha256(canonical).digest())
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def earlier_keys(store: Store, where: str) -> list[str]:

@@ -44,6 +44,8 @@ def settings(cluster: Cluster) -> ClusterSettings:
         endpoints=cluster.etcd,
         secret=secret,
         order=cluster.order,
+        order_below=cluster.alone.order_below,
+        thumbprint=cluster.alone.challenges == "thumbprint",
         login=login,
         tls=tls,
         client_ends=client_ends,

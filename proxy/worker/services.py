@@ -142,6 +142,7 @@ class HttpService(BaseService):
     def __init__(self, context: WorkerContext) -> None:
         super().__init__(context)
         self._redirect = ToHttps(context.certificates, context.https_port)
+        context.challenges.is_ours = self._is_ours
 
     def _handle(self, exchange: Exchange, request: Request) -> Response | Awaitable[Response]:
         context = self.context
@@ -151,6 +152,10 @@ class HttpService(BaseService):
         if match is None or not match.label:  # the default site is for 443
             return self._after_waiting(exchange, request)
         return self._ask(exchange, self._redirect)
+
+    def _is_ours(self, host: bytes) -> bool:
+        match = self.context.sites.find(host)
+        return match is not None and bool(match.label)
 
     async def _after_waiting(self, exchange: Exchange, request: Request) -> Response:
         """The response for a host that no site names: obtain its certificate on demand first, for

@@ -4,12 +4,16 @@ members, and a real CA.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import re
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from acme_client.issuers import account_files
+from acme_client.storage.directory import DirectoryStore
 from acme_client.storage.etcd.api import EtcdApi, below, decoded
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from support.acme.pebble import Pebble
@@ -41,6 +45,17 @@ def said(node: Node, *words: str) -> str:
     """What a command says on a machine."""
     done = treehouse(*words, "--config", str(node.config))
     return done.stdout + done.stderr
+
+
+def answered(node: Node, token: str, host: str = NAME) -> str:
+    """What a CA finds below a challenge's token; empty for nothing."""
+    connection = http.client.HTTPConnection(node.address, node.cluster.ports[0], timeout=30)
+    path = f"/.well-known/acme-challenge/{token}"
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Host": host})
+        answer = connection.getresponse()
+        body = answer.read().decode()
+    return body if answer.status == 200 else ""
 
 
 def test_one_machine_orders_and_the_others_take_and_serve(cluster: Cluster) -> None:
@@ -130,6 +145,9 @@ def test_without_the_engine_it_starts_reloads_and_serves(cluster: Cluster) -> No
     second.kill()
     second.start()
     assert second.await_served() == cluster.serial
+    second.running.await_log("cluster shop: .*what is on the disk is served")
+    told_away = [one["message"] for one in second.running.log if "cluster shop: " in one["message"]]
+    assert len(told_away) == 1, told_away
     reloaded = treehouse("reload", "--config", str(second.config))
     assert reloaded.returncode == 0, reloaded.stderr
     assert second.await_served() == cluster.serial
@@ -141,6 +159,14 @@ def test_without_the_engine_it_starts_reloads_and_serves(cluster: Cluster) -> No
     assert checked.returncode == 1
     assert "gives no answer" in checked.stdout
     assert "what is on the disk is served meanwhile" in checked.stdout
+    # A CA that asks here, for what another machine has ordered, is answered all the same.
+    token = "x" * 43
+    thumb = account_files.thumbprint(DirectoryStore(first.state), cluster.directory)
+    for node in (second, third):
+        node.running.await_log("challenges are answered by the thumbprint", within=60)
+        assert answered(node, token) == f"{token}.{thumb}"
+        assert answered(node, "short") == answered(node, token, "b.example") == ""
+    assert answered(first, token) == ""  # no other machine orders
     # Who orders goes on without it, and the others take that when it is back.
     cluster.led_to(first)
     renewed = treehouse("certs", "renew", NAME, "--force", "--config", str(first.config))
@@ -153,6 +179,9 @@ def test_without_the_engine_it_starts_reloads_and_serves(cluster: Cluster) -> No
         node.running.await_status(
             node.state, lambda document: (document["cluster"] or {}).get("connected"), within=60
         )
+    deadline = time.monotonic() + 60
+    while answered(second, token):  # seen from outside only
+        assert time.monotonic() < deadline
     checked = treehouse("cluster", "check", "--config", str(second.config))
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "web-1 orders, this node takes" in checked.stdout

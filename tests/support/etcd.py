@@ -160,7 +160,10 @@ class Etcd:
     def ctl(self, *words: str) -> str:
         """Return what ``etcdctl`` says."""
         done = subprocess.run(
-            ["etcdctl", "--endpoints", ",".join(self.endpoints), *words],
+            [
+                "etcdctl", "--command-timeout=25s", "--dial-timeout=25s",
+                "--endpoints", ",".join(self.endpoints), *words,
+            ],
             env={**os.environ, "ETCDCTL_API": "3"},
             capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip

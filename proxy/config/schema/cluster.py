@@ -3,13 +3,13 @@
 import re
 import socket
 from collections.abc import Iterator
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from ..syntax.addresses import is_loopback
 from ..syntax.faults import Fault, Origins, Wrong, shown
-from ..syntax.kinds import File, Switch, Token, word
-from ..syntax.sections import Field, Many, Section, section
+from ..syntax.kinds import File, Switch, Token, one_of, word
+from ..syntax.sections import Field, Many, Section, already_read, section
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
@@ -43,6 +43,27 @@ def _parse_endpoint(text: str) -> str:
     return text.rstrip("/")
 
 
+def _parse_share(text: str) -> float:
+    share = re.fullmatch(r"(\d{1,2}) ?%", text.strip())
+    if share is None or not 1 <= int(share[1]) <= 50:
+        raise Wrong(f"{shown(text)} is not a share of a lifetime", "write it like 10%, 1% to 50%")
+    return int(share[1]) / 100
+
+
+@section
+class Alone(Section):
+    """What a machine does while it cannot reach etcd."""
+
+    order_below: Annotated[float, word(_parse_share, pattern=r"^[0-9]{1,2} *%$")] = Field(
+        default=0.1,
+        description="Order a certificate without the others when less of its life is left.",
+    )
+    challenges: Annotated[Literal["thumbprint", "off"], one_of("thumbprint", "off")] = Field(
+        default="thumbprint",
+        description="Answer HTTP-01 challenges of other machines by the account's thumbprint.",
+    )
+
+
 @section
 class Cluster(Section):
     """Several machines, one set of certificates, kept in etcd."""
@@ -71,6 +92,9 @@ class Cluster(Section):
     )
     node: Annotated[str | None, word(_parse_node)] = Field(
         default=None, description="What this machine is called; left out: the host's name."
+    )
+    alone: Alone = Field(
+        default=already_read(Alone), description="What it does while it cannot reach etcd."
     )
     ca_file: File | None = Field(
         default=None, description="CAs that etcd's certificates are trusted by."

@@ -47,6 +47,8 @@ def test_alone_three_nodes_order_before_the_end_and_no_others() -> None:
     assert left == [10 * DAY, 5 * DAY, 2.5 * DAY]
     assert alone_from(3, 0.0, 100 * DAY) is None
     assert alone_from(0, 0.0, 6 * DAY) == pytest.approx(5.5 * DAY)
+    assert alone_from(0, 0.0, 100 * DAY, 0.2) == pytest.approx(80 * DAY)
+    assert alone_from(0, 0.0, 6 * DAY, 0.2) == pytest.approx(5 * DAY)
 
 
 def test_pauses_are_parts_of_lives_that_are_short() -> None:

@@ -21,7 +21,7 @@ OURS = {"a.example": "1", "b.example": "2"}
 
 
 def test_what_is_said_is_read() -> None:
-    said = Said("web-1", "1.2", "2027-01-15T08:00:00Z", True, 7, 1, "ab", 1.8e9, "cd")
+    said = Said("web-1", "1.2", "2027-01-15T08:00:00Z", True, 7, 1, "ab", "thumb", 1.8e9, "cd")
     assert read("web-1", said.document()) == said
 
 

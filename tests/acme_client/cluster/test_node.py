@@ -152,7 +152,7 @@ class Machine:
     def _told(self, status: ClusterStatus) -> None:
         self.status = status
 
-    def until(self, seen: Callable[[], object], within: float = 30.0) -> None:
+    def until(self, seen: Callable[[], object], within: float = 60.0) -> None:
         self.server.until(seen, within)
 
     def put(self, pair: CertificateAndKey, name: str = NAME) -> None:

@@ -62,7 +62,7 @@ class Watcher:
         self.woken = threading.Event()
         self.changed = store.watch(folder, self.woken.set)
 
-    def until(self, names: set[str], within: float = 30.0) -> None:
+    def until(self, names: set[str], within: float = 60.0) -> None:
         seen: set[str] = set()
         deadline = time.monotonic() + within
         while not names <= seen:
@@ -76,7 +76,7 @@ def test_members_that_die_in_turns_lose_no_write_and_no_change(etcd: Etcd, opene
     watcher = Watcher(reader)
     for number in range(3):
         etcd.kill(number)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 writer.store(f"certificates/{number}.example", OLD)
@@ -101,7 +101,7 @@ def test_without_a_quorum_there_is_an_answer_in_time_and_afterwards_all_goes_on(
     for call in (lambda: store.store(FOLDER, OLD), lambda: store.load(FOLDER)):
         with pytest.raises(Unreachable):
             call()
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 45
     while lock.holds():
         time.sleep(0.05)  # until its holder believes in it no more
     etcd.start_all()
@@ -126,7 +126,7 @@ def test_what_changed_while_the_history_was_thrown_away_is_named(etcd: Etcd, ope
     away.api.endpoints = quiet.api.endpoints = etcd.endpoints
     watcher.until({"example.org", "gone.example"})
     assert "same.example" not in watcher.changed()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while quiet.heard("accounts") < latest:
         assert time.monotonic() < deadline
         time.sleep(0.05)  # nothing is told where nothing had escaped
@@ -192,7 +192,7 @@ def test_a_holder_that_was_stopped_for_longer_than_its_lease_writes_nothing(
         assert holder.stdout.readline() == "held\n"
         assert store.lock(FOLDER, 60) is None
         holder.send_signal(signal.SIGSTOP)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (lock := store.lock(FOLDER, 60)) is None:
             assert time.monotonic() < deadline
             time.sleep(0.1)  # the engine tells nobody when a lease ends
@@ -355,7 +355,7 @@ def test_an_engine_without_the_gateway_is_told() -> None:
         etcd.arguments = ("--enable-grpc-gateway=false",)
         etcd.start(0)
         api = EtcdApi(etcd.endpoints)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 api.call("/v3/kv/range", {"key": encoded("x")})

@@ -195,10 +195,10 @@ def test_an_expression_that_has_no_bound_is_refused(text: str) -> None:
 def test_an_expression_that_ends_is_taken_and_does_not_take_long(text: str) -> None:
     assert parse_test(text) == text
     condition = Condition((), Match(header=(("x", text),)))
-    began = time.monotonic()
+    began = time.process_time()
     for value in ("a" * 4096, "ab" * 2048, "\t" * 4096):
         condition.matches(request(b"/", x=value))
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_what_is_no_whole_preflight_needs_a_method_that_is_taken() -> None:

@@ -77,6 +77,18 @@ def test_each_slip_is_told(folder: Path, cluster: str, said: tuple[str, ...]) ->
         assert words in str(told.value)
 
 
+def test_what_it_does_alone(folder: Path) -> None:
+    cluster = read(folder, SOUND).cluster
+    assert cluster is not None
+    assert (cluster.alone.order_below, cluster.alone.challenges) == (0.1, "thumbprint")
+    cluster = read(folder, f"{SOUND}, alone: {{order_below: 25%, challenges: off}}").cluster
+    assert cluster is not None
+    assert (cluster.alone.order_below, cluster.alone.challenges) == (0.25, "off")
+    for slip, said in (("order_below: 70%", "1% to 50%"), ("challenges: all", "thumbprint")):
+        with pytest.raises(ConfigurationFaults, match=said):
+            read(folder, f"{SOUND}, alone: {{{slip}}}")
+
+
 def test_names_on_demand_are_refused_where_nothing_is_ordered(folder: Path) -> None:
     rule = ", on_demand: {patterns: ['*.a.example.org']}"
     read(folder, SOUND, rule)

@@ -506,7 +506,7 @@ def test_accept_says_how_much_a_type_is_wanted(field: bytes, html: float, json: 
 
 @given(st.binary(max_size=3000))
 def test_no_accept_field_is_too_much(field: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert 0.0 <= Accept([field]).quality(b"text/html") <= 1.0
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
     assert re.fullmatch(r"[01](\.\d+)?", str(Accept([field]).named(b"text/html")))
