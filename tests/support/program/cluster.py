@@ -219,7 +219,13 @@ def clustered(
         if machines is not None:
             places = of_etcd = machines.places
         etcd = stack.enter_context(Etcd(arguments=arguments, places=of_etcd))
-        ca = stack.enter_context(Pebble(one, other, validity=validity, authz_reuse=authz_reuse))
+        # Where requests are counted, none is sent twice because its nonce was refused.
+        nonce_reject = 0 if faults else 5
+        ca = stack.enter_context(
+            Pebble(
+                one, other, validity=validity, authz_reuse=authz_reuse, nonce_reject=nonce_reject
+            )
+        )
         front = None
         if machines is not None:
             front = stack.enter_context(Faults(ca, address=SWITCH))
