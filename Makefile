@@ -119,6 +119,11 @@ cluster-years: $(READY_DEV) ## the same on one, three and ten machines together,
 	  xargs -P $$(nproc) -I LIFE $(BIN)/python -m pytest -q -s -p no:cacheprovider \
 	  "tests/acme_client/test_cluster_years.py::test_years_of_several_machines[LIFE]"
 
+.PHONY: cluster-crowd
+cluster-crowd: $(READY_DEV) ## a thousand machines with ten thousand certificates, most of which observe; MACHINES=, CERTIFICATES=, DAYS=
+	CROWD_MACHINES=$(or $(MACHINES),1000) CROWD_CERTIFICATES=$(or $(CERTIFICATES),10000) CROWD_DAYS=$(or $(DAYS),60) \
+	  $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/acme_client/test_cluster_years.py -k crowd
+
 # Debian packages that making and trying packages needs; nothing else does.
 PACKAGERS := mmdebstrap debian-archive-keyring dpkg-dev
 DIST ?= dist

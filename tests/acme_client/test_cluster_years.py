@@ -527,7 +527,7 @@ def test_a_crowd_of_machines_of_which_most_observe() -> None:
     assert all(until > end for until in crowd.expires.values())
     between = lifetime - left_at_renewal(lifetime)
     usual = len(names) * CROWD_DAYS * DAY / between
-    assert crowd.orders <= usual * (1 + MORE) + alone + 0.15 * len(names)
+    assert crowd.orders <= usual * (1 + MORE) + alone
     if CROWD_ASKS:
         asked = len(names) * CROWD_DAYS * DAY / ASK_AGAIN
         assert crowd.ca.questions <= asked * (1 + MORE) + len(crowd.deaths) * len(names)
