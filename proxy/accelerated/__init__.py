@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 NAME = "proxy.accelerated.lane"
 # Of lane.c and of the Python that calls it; lane.c has the same number. It is raised with every
 # change after which one of the two no longer fits an older form of the other.
-REVISION = 3
+REVISION = 4
 
 
 class Gatherer(Protocol):
@@ -44,6 +44,8 @@ class Lane(Protocol):
         most_fields: int,
         largest_target: int,
         largest_head: int,
+        known: Mapping[bytes, tuple[bytes, bytes]],
+        hosts: Mapping[bytes, tuple[Any, bytes, bytes]],
         /,
     ) -> tuple[Any, int, bool, None] | None: ...
 
@@ -52,6 +54,14 @@ class Lane(Protocol):
     def text_line(self, moment: str, exchange: object, own_id: str, /) -> str | None: ...
 
     def json_line(self, moment: str, exchange: object, own_id: str, /) -> str | None: ...
+
+    def bind_openssl(self, kind: type, at: int, /, *addresses: int) -> None: ...
+
+    def shake(self, inner: Any, /) -> int | None: ...
+
+    def disable_auto_retry(self, inner: Any, /) -> None: ...
+
+    def close_notify(self, inner: Any, /) -> None: ...
 
     def gatherer(
         self,

@@ -1,4 +1,5 @@
-/* The head of a request that begins and ends like a template of its connection. */
+/* The head of a request that begins and ends like a template of its connection, and the first head
+ * of a connection, whose lines are those of other connections. */
 
 #pragma once
 
@@ -133,6 +134,100 @@ typedef struct {
     Py_ssize_t target_size;
 } Plain;
 
+/* A request; ``host`` is a tuple of three. */
+static PyObject *new_request(const Plain *plain, PyObject *connection, PyObject *host,
+                             PyObject *fields, PyObject *uncached, PyObject *block)
+{
+    PyObject *target = PyBytes_FromStringAndSize(plain->target, plain->target_size);
+    PyObject *path, *query, *made = NULL;
+    const char *mark = memchr(plain->target, '?', (size_t)plain->target_size);
+    if (mark == NULL) {
+        path = Py_XNewRef(target);
+        query = Py_NewRef(empty);
+    } else {
+        path = PyBytes_FromStringAndSize(plain->target, mark - plain->target);
+        query = PyBytes_FromStringAndSize(mark + 1, plain->target + plain->target_size - mark - 1);
+    }
+    if (target != NULL && path != NULL && query != NULL)
+        made = copy_of(&requests, request_pattern);
+    if (made != NULL) {
+        put(&requests, made, METHOD, Py_NewRef(plain->method));
+        put(&requests, made, TARGET, Py_NewRef(target));
+        put(&requests, made, PATH, Py_NewRef(path));
+        put(&requests, made, QUERY, Py_NewRef(query));
+        put(&requests, made, AUTHORITY, Py_NewRef(PyTuple_GET_ITEM(host, 1)));
+        put(&requests, made, HOST, Py_NewRef(PyTuple_GET_ITEM(host, 2)));
+        put(&requests, made, FIELDS, Py_NewRef(fields));
+        put(&requests, made, UNCACHED, Py_NewRef(uncached));
+        put(&requests, made, CACHED, Py_NewRef(block));
+        put(&requests, made, OF_CONNECTION, Py_NewRef(connection));
+    }
+    Py_XDECREF(target);
+    Py_XDECREF(path);
+    Py_XDECREF(query);
+    return made;
+}
+
+/* The field of a line that was accepted before: borrowed. ``host`` is set where it is the Host line.
+ * NULL without an error where the line is not known. */
+static PyObject *known_field(const char *text, Py_ssize_t size, PyObject *known, PyObject *hosts,
+                             PyObject **host)
+{
+    PyObject *line = PyBytes_FromStringAndSize(text, size);
+    if (line == NULL)
+        return NULL;
+    PyObject *field = NULL;
+    if (hosts != NULL) {
+        PyObject *entry = PyDict_GetItemWithError(hosts, line);
+        if (entry != NULL && PyTuple_CheckExact(entry) && PyTuple_GET_SIZE(entry) == 3) {
+            *host = entry;
+            field = PyTuple_GET_ITEM(entry, 0);
+        }
+    }
+    if (field == NULL && !PyErr_Occurred())
+        field = PyDict_GetItemWithError(known, line);
+    Py_DECREF(line);
+    return field;
+}
+
+/* The request of the first head of a connection, whose first line tells the host: all lines are
+ * known, or of the fields that vary. NULL without an error to decline. */
+static PyObject *line_by_line(const Plain *plain, PyObject *connection, PyObject *known, PyObject *hosts,
+                              Py_ssize_t most_fields, Py_ssize_t *length)
+{
+    Varied varied = {.count = 0, .has_length = 0, .length = 0};
+    PyObject *made = NULL, *host = NULL, *none = PyFrozenSet_New(NULL), *fields = PyList_New(0);
+    if (none == NULL || fields == NULL)
+        goto done;
+    const char *text = plain->lines, *end = plain->end - 2; /* where the empty line begins */
+    while (text < end) {
+        const char *stop = memchr(text, '\r', (size_t)(end - text));
+        if (stop == NULL || end - stop < 2 || stop[1] != '\n' || stop == text
+            || PyList_GET_SIZE(fields) == most_fields)
+            goto done;
+        PyObject *field = known_field(text, stop - text, known, text == plain->lines ? hosts : NULL, &host);
+        if (field == NULL) {
+            if (PyErr_Occurred() || parse_lines(text, stop + 2 - text, none, &varied) != 1)
+                goto done;
+            field = varied.fields[varied.count - 1];
+        }
+        if (host == NULL || PyList_Append(fields, field) < 0)
+            goto done;
+        text = stop + 2;
+    }
+    if (host == NULL || end - text != 0 || end[0] != '\r' || end[1] != '\n')
+        goto done;
+    Py_INCREF(host);
+    made = new_request(plain, connection, host, fields, fields, Py_None);
+    Py_DECREF(host);
+    *length = varied.length;
+done:
+    forget(&varied);
+    Py_XDECREF(none);
+    Py_XDECREF(fields);
+    return made;
+}
+
 /* The request of a head that begins and ends like a template; NULL without an error to decline. */
 static PyObject *by_template(const Plain *plain, PyObject *template, PyObject *connection,
                              Py_ssize_t most_fields, Py_ssize_t *length)
@@ -151,7 +246,7 @@ static PyObject *by_template(const Plain *plain, PyObject *template, PyObject *c
     Py_ssize_t size = plain->end - PyBytes_GET_SIZE(after) - text;
     Py_ssize_t gap = PyBytes_GET_SIZE(between);
     Varied varied = {.count = 0, .has_length = 0, .length = 0};
-    PyObject *made = NULL, *fields = NULL, *uncached = NULL, *target = NULL, *path = NULL, *query = NULL;
+    PyObject *made = NULL, *fields = NULL, *uncached = NULL;
     int ahead = 0; /* how many of the fields that vary stand before ``between`` */
     int parsed;
     if (gap == 0) {
@@ -185,48 +280,44 @@ static PyObject *by_template(const Plain *plain, PyObject *template, PyObject *c
     fill(fields, &place, items(third), PyList_GET_SIZE(third));
     place = 0;
     fill(uncached, &place, varied.fields, varied.count);
-    target = PyBytes_FromStringAndSize(plain->target, plain->target_size);
-    const char *mark = memchr(plain->target, '?', (size_t)plain->target_size);
-    if (mark == NULL) {
-        path = Py_XNewRef(target);
-        query = Py_NewRef(empty);
-    } else {
-        path = PyBytes_FromStringAndSize(plain->target, mark - plain->target);
-        query = PyBytes_FromStringAndSize(mark + 1, plain->target + plain->target_size - mark - 1);
-    }
-    if (target == NULL || path == NULL || query == NULL)
-        goto done;
-    made = copy_of(&requests, request_pattern);
-    if (made == NULL)
-        goto done;
-    put(&requests, made, METHOD, Py_NewRef(plain->method));
-    put(&requests, made, TARGET, Py_NewRef(target));
-    put(&requests, made, PATH, Py_NewRef(path));
-    put(&requests, made, QUERY, Py_NewRef(query));
-    put(&requests, made, AUTHORITY, Py_NewRef(PyTuple_GET_ITEM(host, 1)));
-    put(&requests, made, HOST, Py_NewRef(PyTuple_GET_ITEM(host, 2)));
-    put(&requests, made, FIELDS, Py_NewRef(fields));
-    put(&requests, made, UNCACHED, Py_NewRef(uncached));
-    put(&requests, made, CACHED, Py_NewRef(block));
-    put(&requests, made, OF_CONNECTION, Py_NewRef(connection));
-    *length = varied.length;
+    made = new_request(plain, connection, host, fields, uncached, block);
+    if (made != NULL)
+        *length = varied.length;
 done:
     forget(&varied);
     Py_XDECREF(fields);
     Py_XDECREF(uncached);
-    Py_XDECREF(target);
-    Py_XDECREF(path);
-    Py_XDECREF(query);
     return made;
 }
 
-/* plain_head(head, connection, most_fields, largest_target, largest_head)
+/* What a parser returns of a request; steals it. */
+static PyObject *parsed(PyObject *request, Py_ssize_t length)
+{
+    PyObject *of_body = length == 0 ? Py_NewRef(zero) : PyLong_FromSsize_t(length);
+    PyObject *found = of_body == NULL ? NULL : PyTuple_New(4);
+    if (found == NULL) {
+        Py_XDECREF(of_body);
+        Py_DECREF(request);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(found, 0, request);
+    PyTuple_SET_ITEM(found, 1, of_body);
+    PyTuple_SET_ITEM(found, 2, Py_NewRef(Py_False));
+    PyTuple_SET_ITEM(found, 3, Py_NewRef(Py_None));
+    return found;
+}
+
+/* plain_head(head, connection, most_fields, largest_target, largest_head, known, hosts)
+ *
+ * ``known`` and ``hosts`` are the tables of lines, for the first head of a connection.
  *
  * See `proxy.protocol.h1.fast_parser.FastParser.parse`: what it returns, or None to decline. */
 static PyObject *plain_head(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 5 || requests.type == NULL || templates.type == NULL) {
-        PyErr_SetString(PyExc_TypeError, "plain_head needs five arguments, and `bind` before");
+    if (count != 7 || requests.type == NULL || templates.type == NULL || !PyDict_CheckExact(args[5])
+        || !PyDict_CheckExact(args[6])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "plain_head needs seven arguments, the last two dicts, and `bind` before");
         return NULL;
     }
     PyObject *head = args[0], *connection = args[1];
@@ -236,10 +327,10 @@ static PyObject *plain_head(PyObject *Py_UNUSED(module), PyObject *const *args, 
         return NULL;
     if (!PyBytes_CheckExact(head) || !Py_IS_TYPE(connection, connections.type))
         Py_RETURN_NONE;
-    PyObject *known = get(&connections, connection, TEMPLATES);
+    PyObject *own = get(&connections, connection, TEMPLATES);
     const char *text = PyBytes_AS_STRING(head);
     Py_ssize_t size = PyBytes_GET_SIZE(head);
-    if (!is_list(known) || size > largest_head)
+    if ((!is_list(own) && own != Py_None) || size > largest_head)
         Py_RETURN_NONE;
     const Py_ssize_t version_size = COUNT(VERSION) - 1;
     const char *version = memmem(text, (size_t)size, VERSION, (size_t)version_size);
@@ -260,8 +351,21 @@ static PyObject *plain_head(PyObject *Py_UNUSED(module), PyObject *const *args, 
     if (plain.method == NULL || plain.target_size < 1 || plain.target[0] != '/'
         || plain.target_size > largest_target || !is_target(plain.target, plain.target_size))
         Py_RETURN_NONE;
-    for (Py_ssize_t place = 0; place < PyList_GET_SIZE(known); place++) {
-        PyObject *template = PyList_GET_ITEM(known, place);
+    if (own == Py_None) {
+        Py_ssize_t length = 0;
+        PyObject *request = line_by_line(&plain, connection, args[5], args[6], most_fields, &length);
+        PyObject *none_yet = request == NULL ? NULL : PyList_New(0);
+        if (none_yet == NULL) {
+            Py_XDECREF(request);
+            if (PyErr_Occurred())
+                return NULL;
+            Py_RETURN_NONE;
+        }
+        put(&connections, connection, TEMPLATES, none_yet);
+        return parsed(request, length);
+    }
+    for (Py_ssize_t place = 0; place < PyList_GET_SIZE(own); place++) {
+        PyObject *template = PyList_GET_ITEM(own, place);
         if (!Py_IS_TYPE(template, templates.type))
             Py_RETURN_NONE;
         PyObject *before = get(&templates, template, BEFORE), *after = get(&templates, template, AFTER);
@@ -282,18 +386,7 @@ static PyObject *plain_head(PyObject *Py_UNUSED(module), PyObject *const *args, 
                 return NULL;
             Py_RETURN_NONE;
         }
-        PyObject *of_body = length == 0 ? Py_NewRef(zero) : PyLong_FromSsize_t(length);
-        PyObject *found = of_body == NULL ? NULL : PyTuple_New(4);
-        if (found == NULL) {
-            Py_XDECREF(of_body);
-            Py_DECREF(request);
-            return NULL;
-        }
-        PyTuple_SET_ITEM(found, 0, request);
-        PyTuple_SET_ITEM(found, 1, of_body);
-        PyTuple_SET_ITEM(found, 2, Py_NewRef(Py_False));
-        PyTuple_SET_ITEM(found, 3, Py_NewRef(Py_None));
-        return found;
+        return parsed(request, length);
     }
     Py_RETURN_NONE;
 }

@@ -16,6 +16,7 @@
  *     heads.h      plain_head
  *     lines.h      text_line, json_line
  *     gatherer.h   gatherer
+ *     tls.h        shake, disable_auto_retry, close_notify
  */
 
 #ifndef _GNU_SOURCE
@@ -28,6 +29,7 @@
 #include "heads.h"
 #include "lines.h"
 #include "gatherer.h"
+#include "tls.h"
 
 /* exchange(connection, request, started): a new `proxy.protocol.exchange.Exchange`. */
 static PyObject *exchange(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
@@ -113,6 +115,10 @@ static PyMethodDef functions[] = {
     {"text_line", (PyCFunction)(void (*)(void))text_line, METH_FASTCALL, NULL},
     {"json_line", (PyCFunction)(void (*)(void))json_line, METH_FASTCALL, NULL},
     {"gatherer", (PyCFunction)(void (*)(void))gatherer, METH_FASTCALL, NULL},
+    {"bind_openssl", (PyCFunction)(void (*)(void))bind_openssl, METH_FASTCALL, NULL},
+    {"shake", shake, METH_O, NULL},
+    {"disable_auto_retry", disable_auto_retry, METH_O, NULL},
+    {"close_notify", close_notify, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -138,7 +144,7 @@ PyMODINIT_FUNC PyInit_lane(void)
         return NULL;
     PyObject *module = PyModule_Create(&definition);
     /* Of this file and of what calls it; `proxy.accelerated` has the same number. */
-    if (module != NULL && PyModule_AddIntConstant(module, "REVISION", 3) < 0)
+    if (module != NULL && PyModule_AddIntConstant(module, "REVISION", 4) < 0)
         Py_CLEAR(module);
     return module;
 }

@@ -33,6 +33,8 @@ _COUNT_BITS = 20
 _COUNT = (1 << _COUNT_BITS) - 1
 _TAGS = (1 << 44) - 1
 _LEAST_BUCKETS = 16
+# A worker is ahead with so many connections more than five quarters of the mean.
+_AHEAD = 4
 # Nobody can shorten what others have mapped.
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
@@ -94,11 +96,16 @@ class ConnectionCounters:
         self, own: CounterMemory, number: int, others: Iterable[CounterMemory], secret: bytes
     ) -> None:
         self._words = own.words
+        self._workers = own.workers
+        self._total = 0  # of connections, when one was counted last
         self._at = own.at(number)
         self._mask = own.buckets - 1
         self._regions = [one for memory in (own, *others) for one in memory.regions()]
         self._secret = secret
         self._places: dict[str, int] = {}  # the word that an address has in our region
+        # The address whose last connection has ended last, its place then, and its tag as in a
+        # word: it often comes again at once.
+        self._latest = ("", 0, 0)
 
     @classmethod
     def for_one_worker(cls, connections: int) -> ConnectionCounters:
@@ -117,10 +124,18 @@ class ConnectionCounters:
         """Count one more, unless there were more than ``most`` in all workers then. Whether it was
         counted; if so, `release` must follow."""
         self._words[self._at + kind] += 1
-        if self.total(kind) <= most:
+        total = self.total(kind)
+        if kind == CONNECTIONS:
+            self._total = total
+        if total <= most:
             return True
         self.release(kind)
         return False
+
+    def ahead(self) -> bool:
+        """Whether this worker has many more connections than the mean, as of the last that was
+        counted."""
+        return (self._words[self._at + CONNECTIONS] - _AHEAD) * self._workers * 4 > self._total * 5
 
     def release(self, kind: int) -> None:
         self._words[self._at + kind] -= 1
@@ -139,14 +154,18 @@ class ConnectionCounters:
         most = min(most, _COUNT)
         place = self._places.get(address)
         hashed = None
-        if place is None:
-            tag, first, second = hashed = self._hashed(address)
-            place = self._free(first, second)
-            if place is None:
-                return False
+        if place is not None:
+            self._words[place] += 1
+        else:
+            latest, place, word = self._latest
+            if latest != address or self._words[place]:
+                tag, first, second = hashed = self._hashed(address)
+                place = self._free(first, second)
+                if place is None:
+                    return False
+                word = tag << _COUNT_BITS
             self._places[address] = place
-            self._words[place] = tag << _COUNT_BITS
-        self._words[place] += 1
+            self._words[place] = word + 1
         # Where all addresses together have at most so many, this address has no more either.
         if self.total(CONNECTIONS) <= most or self._of(*(hashed or self._hashed(address))) <= most:
             return True
@@ -159,6 +178,7 @@ class ConnectionCounters:
         if word & _COUNT == 1:
             del self._places[address]
             self._words[place] = 0
+            self._latest = address, place, word - 1
         else:
             self._words[place] = word - 1
 

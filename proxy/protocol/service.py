@@ -25,6 +25,7 @@ overlap in any order, and a service keeps nothing about a request but in its exc
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -40,6 +41,24 @@ from .message import Connection, Response
 # enough. The caller closes the transport. A table of these, by the names of ALPN (RFC 7301), is
 # what the acceptor chooses from.
 Serve = Callable[[ClientStream, Connection, "Service", Deadlines], Awaitable[None]]
+
+
+class Host(Protocol):
+    """Who has the connection on which a protocol is spoken without a task. One of the two is
+    called, once."""
+
+    def end(self) -> None:
+        """Close the connection: both sides have had enough."""
+        ...
+
+    def go_on(self, rest: Awaitable[None]) -> asyncio.Task[None]:
+        """Await the rest in a task, and close the connection then."""
+        ...
+
+
+# The same life, which begins at once and without a task: what is known at once is answered where it
+# arrives.
+Listen = Callable[[ClientStream, Connection, "Service", Deadlines, Host], None]
 
 
 class Service(Protocol):

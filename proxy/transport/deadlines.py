@@ -5,7 +5,9 @@ its own: one exchange at a time on an HTTP/1.1 connection, many on an HTTP/2 con
 knows nothing of them.
 
 One sweep per tick looks at all deadlines, instead of a timer for each wait. One epoll beside the
-event loop's own tells errors and ends only, once each, and costs nothing while there are none.
+event loop's own tells errors and ends, once each, and costs nothing while there are none. Of a
+client's first bytes it tells as well (`early`), for a descriptor is in it from the beginning: what
+a client sends in a handshake and one request needs no place in the event loop's own.
 
 Time is what the peer has had, not what has passed: a worker that the machine did not let run (no
 CPU, stopped, suspended) finds deadlines over and, in the kernel's buffers, what came in time. So a
@@ -36,6 +38,8 @@ SILENT_WITHOUT_CLIENT = 1.0
 # A worker that was away for longer was kept from running; a turn of its loop takes milliseconds.
 _AWAY = 1.0
 _AWAY_EVERY = 60.0
+# Level-triggered: whoever reads need not read all that is there.
+_EARLY = select.EPOLLIN | select.EPOLLRDHUP
 
 
 class Watched(Protocol):
@@ -53,6 +57,18 @@ class Watched(Protocol):
     def expire(self) -> None: ...
 
     def fail(self) -> None: ...
+
+
+class Descriptor(Watched, Protocol):
+    """A transport on its descriptor. While ``early`` is not 0, ``came_early`` is called for what
+    has come, as often as something is there; until ``end_early``, which says that the descriptor
+    is in error, or a time that it chooses."""
+
+    early: int
+
+    def came_early(self) -> None: ...
+
+    def end_early(self) -> None: ...
 
 
 class Timeouts:
@@ -97,7 +113,7 @@ class Deadlines:
     def __init__(self) -> None:
         self.streams: set[Watched] = set()
         self.exchanges: set[Timeouts] = set()
-        self._by_fd: dict[int, Watched] = {}
+        self._by_fd: dict[int, Descriptor] = {}
         self._fds: dict[Watched, int] = {}
         self._left: dict[Watched, float] = {}  # since when their peers have ended their side
         # Deadlines that were let pass because something was there to be read, or room to write.
@@ -106,11 +122,13 @@ class Deadlines:
         self._forgiven = float("-inf")
 
     def add(
-        self, stream: Watched, fd: int, loop: asyncio.AbstractEventLoop, client: bool = False
+        self, stream: Descriptor, fd: int, loop: asyncio.AbstractEventLoop, client: bool = False
     ) -> None:
-        """``client``: its leaving matters, too. uvloop (libuv) says of a descriptor in error once
-        that it is readable, and never a word again; what the peer sent before its reset is read
-        then, and whoever reads on would wait for the deadline. So errors are heard of here."""
+        """``client``: its leaving matters, too, and its first bytes are told.
+
+        uvloop (libuv) says of a descriptor in error once that it is readable, and never a word
+        again; what the peer sent before its reset is read then, and whoever reads on would wait for
+        the deadline. So errors are heard of here."""
         self.streams.add(stream)
         if self._events is None:
             self._events = select.epoll()
@@ -118,15 +136,21 @@ class Deadlines:
         self._by_fd[fd] = stream
         self._fds[stream] = fd
         # EPOLLERR and EPOLLHUP come unasked.
-        self._events.register(fd, select.EPOLLET | (select.EPOLLRDHUP if client else 0))
+        self._events.register(fd, _EARLY if client else select.EPOLLET)
 
-    def remove(self, stream: Watched, fd: int) -> None:
-        """Before the descriptor is closed or given away."""
+    def tell_no_bytes(self, fd: int) -> None:
+        """Tell of errors and ends only from now on, and once each."""
+        if self._events is not None:
+            self._events.modify(fd, select.EPOLLET | select.EPOLLRDHUP)
+
+    def remove(self, stream: Watched, fd: int, closes: bool = False) -> None:
+        """Before the descriptor is given away; or ``closes``, which is the end of it here, for
+        nobody else has it."""
         self.streams.discard(stream)
         self._fds.pop(stream, None)
         self._left.pop(stream, None)
         self._extended.pop(stream, None)
-        if self._by_fd.pop(fd, None) is not None and self._events is not None:
+        if self._by_fd.pop(fd, None) is not None and self._events is not None and not closes:
             self._events.unregister(fd)
 
     def register(self, exchange: Timeouts) -> None:
@@ -144,13 +168,39 @@ class Deadlines:
 
     def _on_events(self) -> None:
         assert self._events is not None  # noqa: S101 - it is what called
-        for fd, events in self._events.poll(0):
-            stream = self._by_fd.get(fd)
+        by_fd = self._by_fd
+        told = self._events.poll(0)
+        if len(told) == 1:
+            ((fd, events),) = told
+            stream = by_fd.get(fd)
+            if stream is not None:
+                if events != select.EPOLLIN:
+                    self._on_end(stream, events)
+                elif stream.early:
+                    stream.came_early()
+            return
+        # What is called may end others, whose numbers are given to new ones at once.
+        for stream, events in [(by_fd.get(fd), events) for fd, events in told]:
             if stream is None:
                 continue
-            self._left.setdefault(stream, time.monotonic())
-            if events & ~select.EPOLLRDHUP:
-                stream.fail()
+            if events != select.EPOLLIN:
+                if stream in self.streams:
+                    self._on_end(stream, events)
+            elif stream.early:
+                stream.came_early()
+
+    def _on_end(self, stream: Descriptor, events: int) -> None:
+        """Take in that a peer has ended its side, or that the descriptor is in error."""
+        failed = bool(events & ~_EARLY)
+        if failed:
+            stream.end_early()
+        elif stream.early:
+            stream.came_early()  # what came before
+            if stream not in self.streams:
+                return
+        self._left.setdefault(stream, time.monotonic())
+        if failed:
+            stream.fail()
 
     # Time
 

@@ -28,11 +28,14 @@ from typing import Any
 
 from acme_client.late_dataclass import dataclass
 
+from ..accelerated import Lane, lane
 from .tls_socket import TlsSocket
 
 # openssl/ssl.h
 _CTRL_MODE, _CTRL_CLEAR_MODE = 33, 78
 _MODE_AUTO_RETRY = 4
+# How far a handshake is, as the lane says it.
+DONE, WANTS_BYTES, WANTS_ROOM = range(3)
 # CPython's Modules/_ssl.c: PyObject_HEAD, then the socket, SSL *, the context; and SSL_CTX * first
 # in the context.
 _HEAD = object.__basicsize__
@@ -65,7 +68,7 @@ def _found() -> _Functions | None:
     if not sizes or _pointer(inner, _AT_CONTEXT) != id(context):
         return None
     try:
-        library = ctypes.PyDLL(_ssl.__file__)  # looks in what the module is linked to as well
+        library = _library()
         control, context_of = library.SSL_ctrl, library.SSL_get_SSL_CTX
         shutdown, clear_error = library.SSL_shutdown, library.ERR_clear_error
     except (AttributeError, OSError):
@@ -82,8 +85,38 @@ def _found() -> _Functions | None:
     return _Functions(control, shutdown, clear_error)
 
 
+def _library() -> ctypes.PyDLL:
+    return ctypes.PyDLL(_ssl.__file__)  # looks in what the module is linked to as well
+
+
 _openssl = _found()
 AVAILABLE = _openssl is not None
+
+
+def bind(lane: Lane) -> bool:
+    """Let a lane know the functions and the objects; whether it may be asked."""
+    if not AVAILABLE:
+        return False
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    incoming = ssl.MemoryBIO()
+    tls: Any = context.wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
+    inner = tls._sslobj
+    library = _library()
+    names = "SSL_ctrl", "SSL_do_handshake", "SSL_get_error", "SSL_shutdown", "ERR_clear_error"
+    functions = [getattr(library, name) for name in names]
+    addresses = [ctypes.cast(one, ctypes.c_void_p).value or 0 for one in functions]
+    lane.bind_openssl(type(inner), _AT_SSL, *addresses)
+    # What it declines, the module has to find once more.
+    if lane.shake(inner) != WANTS_BYTES:
+        return False
+    incoming.write(b"GET / HTTP/1.1\r\n\r\n")
+    if lane.shake(inner) is not None:
+        return False
+    try:
+        inner.do_handshake()
+    except ssl.SSLError as error:
+        return error.reason == "HTTP_REQUEST"
+    return False
 
 
 def inner(sock: ssl.SSLSocket | TlsSocket) -> Any:
@@ -104,6 +137,18 @@ def is_refusal(error: ssl.SSLError) -> bool:
         return False
     reason = error.reason or ""
     return bool(reason) and "ALERT" not in reason and reason != "UNEXPECTED_EOF_WHILE_READING"
+
+
+def shake(inner: Any) -> int:
+    """Go on with a handshake as far as that can be now: `DONE`, or what it waits for. Raises what
+    the `ssl` module raises."""
+    try:
+        inner.do_handshake()
+    except ssl.SSLWantReadError:
+        return WANTS_BYTES
+    except ssl.SSLWantWriteError:
+        return WANTS_ROOM
+    return DONE
 
 
 def disable_auto_retry(inner: Any) -> None:
@@ -138,3 +183,21 @@ def send_close_notify(sock: ssl.SSLSocket | TlsSocket) -> None:
         return
     with contextlib.suppress(OSError, ssl.SSLError, ValueError):
         sock.unwrap()
+
+
+if lane is not None and bind(lane):
+    # The same without an exception for each wait, and without ctypes.
+    _shake, _close_notify = lane.shake, lane.close_notify
+
+    def _shake_quickly(inner: Any) -> int:
+        how = _shake(inner)
+        return _shake_as_usual(inner) if how is None else how
+
+    def _send_close_notify_quickly(sock: ssl.SSLSocket | TlsSocket) -> None:
+        tls = inner(sock)
+        if tls is not None:
+            _close_notify(tls)
+
+    _shake_as_usual, shake = shake, _shake_quickly
+    send_close_notify = _send_close_notify_quickly
+    disable_auto_retry = lane.disable_auto_retry  # type: ignore[assignment] # by position only

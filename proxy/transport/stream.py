@@ -31,6 +31,10 @@ class HandshakeRefused(StreamBroken):
 # Is called with what has come (never b""), in the readiness callback; returns whether it has dealt
 # with it.
 OnData = Callable[[bytes], bool]
+# Is called with what an `OnData` has not dealt with, b"" at the end, or an error.
+Otherwise = Callable[["bytes | BaseException"], None]
+# Is called with None when there is something to be read, or with what has ended the waiting.
+OnReady = Callable[["StreamBroken | None"], None]
 # Is called with what has come (b"" at the end), or with what has broken the stream.
 Hears = Callable[[bytes | StreamBroken], None]
 
@@ -90,12 +94,18 @@ class Stream(Protocol):
 class ClientStream(Stream, Protocol):
     """A connection of a client's own, on which protocols are spoken."""
 
-    @property
-    def reading(self) -> bool:
-        """Whether a `read` is waiting."""
+    def listen(self, on_data: OnData, otherwise: Otherwise) -> None:
+        """Have ``on_data`` called with all that comes, each time in the readiness callback. What it
+        does not deal with or raises, b"" at the end, or what has broken the stream is given to
+        ``otherwise``, once, and nobody listens any more."""
         ...
 
-    def interrupt(self, error: Exception | None = None) -> None:
+    @property
+    def reading(self) -> bool:
+        """Whether a `read` is waiting, or somebody listens."""
+        ...
+
+    def interrupt(self, error: BaseException | None = None) -> None:
         """End the `read` that is waiting, as if the peer had ended its side, or with an error."""
         ...
 

@@ -9,9 +9,19 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from . import openssl
-from .stream import READ_SIZE, HandshakeRefused, Hears, OnData, StreamBroken, reason
+from .openssl import DONE, WANTS_ROOM
+from .stream import (
+    READ_SIZE,
+    HandshakeRefused,
+    Hears,
+    OnData,
+    Otherwise,
+    StreamBroken,
+    reason,
+)
 from .tcp import SocketStream
 from .tls_socket import TlsSocket
 
@@ -37,24 +47,29 @@ class TlsStream(SocketStream):
         if inner is None:
             raise StreamBroken("the peer has gone")
         openssl.disable_auto_retry(inner)
+        while (wants := self.shake(inner)) != DONE:
+            if wants == WANTS_ROOM:
+                await self._writable()
+            else:
+                await self._wait_readable()
+
+    def shake(self, inner: Any) -> int:
+        """Go on with the handshake as far as that can be now: `DONE`, or what it waits for.
+        ``inner`` is what `openssl.inner` gives. Raises `HandshakeRefused` and `StreamBroken`."""
         try:
-            while True:
-                try:
-                    inner.do_handshake()
-                    self._more_decrypted = True  # early bytes may have come with the handshake
-                    self._decrypt: Callable[[int], bytes] = inner.read
-                    self._encrypt: Callable[[bytes | memoryview], int] = inner.write
-                    return
-                except ssl.SSLWantReadError:
-                    await self._wait_readable()
-                except ssl.SSLWantWriteError:
-                    await self._writable()
+            how = openssl.shake(inner)
         except ssl.SSLError as error:
             refused = openssl.is_refusal(error)
             raise (HandshakeRefused if refused else StreamBroken)(reason(error)) from None
         except OSError as error:
             openssl.forget_error()
             raise StreamBroken(reason(error)) from None
+        if how != DONE:
+            return how
+        self._more_decrypted = True  # early bytes may have come with the handshake
+        self._decrypt: Callable[[int], bytes] = inner.read
+        self._encrypt: Callable[[bytes | memoryview], int] = inner.write
+        return DONE
 
     def read(self, limit: int = READ_SIZE, on_data: OnData | None = None) -> Awaitable[bytes]:
         if self._more_decrypted and not self._closed:
@@ -70,6 +85,13 @@ class TlsStream(SocketStream):
     def hear(self, hears: Hears) -> bool:
         # Bytes that are decrypted already would tell nobody.
         return not self._more_decrypted and SocketStream.hear(self, hears)
+
+    def listen(self, on_data: OnData, otherwise: Otherwise) -> None:
+        SocketStream.listen(self, on_data, otherwise)
+        if self._more_decrypted and self._otherwise is not None:
+            self._more_decrypted = False
+            if self._sock.pending():
+                self._on_readable()
 
     def _receive(self) -> bytes | None:
         limit = self._limit

@@ -6,7 +6,9 @@
     inbox           messages from the supervisor: taken in, acknowledged, answered
     credentials     certificates and challenges that are in force
     acceptor        accepted sockets: limits, PROXY headers, and who speaks on them
-    tls_accept      from the first byte to a protocol over TLS
+    lives           the connections that are open, and what happens at their ends
+    tls_arrival     from the first byte to a protocol over TLS, for the usual connection
+    tls_accept      the same for every other one
     handshake_log   failed handshakes, told without a flood
     proxy_protocol  the client's address from a load balancer's PROXY header         (pure)
     on_demand       handshakes that wait for a certificate on demand

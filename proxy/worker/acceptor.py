@@ -1,8 +1,9 @@
 """Accepts connections, counts them, finds out whose they are, and hands them to a protocol.
 
 All workers share each listening socket; a worker takes one connection per turn of its loop, so that
-those that wait go to whichever worker is idle. A connection that cannot be taken (limits, no
-descriptors left) costs a close and never a spinning loop.
+those that wait go to whichever worker is idle. One that is far ahead of the others leaves the queue
+alone for a moment after each, so that those which the kernel has woken get there. A connection that
+cannot be taken (limits, no descriptors left) costs a close and never a spinning loop.
 
 Where a PROXY header has to come first, it is read before the limits of a client are looked at, and
 before TLS and HTTP alike. `tls_accept` goes on with connections over TLS.
@@ -11,13 +12,10 @@ before TLS and HTTP alike. `tls_accept` goes on with connections over TLS.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import errno
 import logging
 import socket
-from collections import Counter
-from collections.abc import Callable, Coroutine
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..ipc.connection_counters import CONNECTIONS, ConnectionCounters
@@ -33,7 +31,9 @@ from ..transport.tcp import SocketStream
 from ..transport.tls_socket import accept
 from . import proxy_protocol
 from .context import WorkerContext
-from .tls_accept import OURSELVES, TlsAcceptor
+from .lives import Life, Lives
+from .tls_accept import TlsAcceptor
+from .tls_arrival import OURSELVES
 
 log = logging.getLogger("treehouse.worker")
 
@@ -42,6 +42,8 @@ _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # While out of descriptors: how long the queue is left alone, and how many idle ones are shed.
 _PAUSE = 0.1
 _SHED = 16
+# While far ahead of the other workers: as long as a process may need to wake up.
+_STEP_BACK = 0.001
 # Connections to the admin listener beyond all limits.
 _ADMIN_SHARE = 16
 
@@ -80,14 +82,21 @@ class Acceptor:
         self._trusted = TrustedProxies(trusted)
         self._secure_admin = secure_admin
         self._listeners: list[Listener] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.by_listener: Counter[str] = Counter()  # open ones, by the listener's address
+        self._lives = Lives(loop, counts, self._none_left)
         self._accepting = False
         self._seldom = Seldom(log)
-        self._at_ends = contextvars.copy_context()
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._lives)
+
+    @property
+    def by_listener(self) -> Mapping[str, int]:
+        """How many are open, by the listener's address."""
+        return self._lives.by_listener
+
+    def _none_left(self) -> None:
+        if not self._accepting:
+            self._on_empty()
 
     # Accepting
 
@@ -108,7 +117,7 @@ class Acceptor:
             self._loop.remove_reader(listener.sock.fileno())
             listener.sock.close()
         self._listeners.clear()
-        if not self._tasks:
+        if not len(self._lives):
             self._on_empty()
 
     def end_idle(self) -> None:
@@ -136,47 +145,59 @@ class Acceptor:
         if not self._counts.acquire(CONNECTIONS, self._limits.connections + share):
             self._turn_away(sock, "connections", peer)
             return
+        if self._counts.ahead():
+            self._pause(listener, _STEP_BACK)
         local, local_port = _peer(sock.getsockname())
         connection = Connection(peer, peer_port, local, local_port)
+        life = Life(self._lives, connection, listener)
         if listener.kind != "admin" and self._proxies.trusts(peer):
-            self._start(self._introduce(sock, connection, listener), connection, listener)
-            return
-        life = self._admitted(sock, connection, listener)
-        if life is not None:
-            self._start(life, connection, listener)
+            life.prepare(self._introduce(sock, life, listener))
         else:
-            self._counts.release(CONNECTIONS)
+            self._admit(sock, life, listener)
 
-    def _admitted(
-        self, sock: socket.socket, connection: Connection, listener: Listener
-    ) -> Coroutine[Any, Any, None] | None:
-        """Return what serves a connection whose client is known; None where the client has too
-        many connections, and this one was ended."""
-        service = self._services[listener.kind]
+    def _admit(self, sock: socket.socket, life: Life, listener: Listener) -> None:
+        """Serve a connection whose client is known, unless the client has too many of them."""
+        connection = life.connection
+        secure = listener.kind == "https"
         if listener.kind == "admin":
-            serve = self._secure.serve if self._secure_admin else self._serve_http
-            return serve(sock, connection, service)
-        serve = self._secure.serve if listener.kind == "https" else self._serve_http
-        if self._trusted.trusts(connection.peer):
+            secure = self._secure_admin
+        elif self._trusted.trusts(connection.peer):
             # Its connections are those of many clients, and nobody knows yet of which.
             connection.proxies = self._trusted
-            return serve(sock, connection, service)
-        key = subscriber(connection.peer)
-        if not self._counts.acquire_for(key, self._limits.connections_per_address):
-            self._turn_away(sock, "connections_per_address", connection.peer)
-            return None
-        connection.counted_as = key
-        return serve(sock, connection, service)
+        else:
+            key = subscriber(connection.peer)
+            if not self._counts.acquire_for(key, self._limits.connections_per_address):
+                self._turn_away(sock, "connections_per_address", connection.peer)
+                life.end()
+                return
+            connection.counted_as = key
+        service = self._services[listener.kind]
+        if secure:
+            self._secure.begin(sock, life, service)
+        else:
+            life.go_on(self._serve_http(sock, connection, service))
 
     def probe(self, sock: socket.socket) -> None:
         """Serve our own end of a socket pair, of which `self_probe` has the other."""
-        connection = Connection(OURSELVES, 0, "", 0)
-        self._start(self._secure.serve(sock, connection, self._services["https"]), connection)
+        life = Life(self._lives, Connection(OURSELVES, 0, "", 0), None)
+        self._secure.begin(sock, life, self._services["https"])
 
-    async def _introduce(
-        self, sock: socket.socket, connection: Connection, listener: Listener
-    ) -> None:
+    async def _introduce(self, sock: socket.socket, life: Life, listener: Listener) -> None:
         """Read the PROXY header, which stands before TLS and HTTP alike."""
+        try:
+            introduced = await self._read_over_header(sock, life.connection)
+        except BaseException:
+            life.end()
+            raise
+        if introduced is None:
+            life.end()
+        else:
+            self._admit(introduced, life, listener)
+
+    async def _read_over_header(
+        self, sock: socket.socket, connection: Connection
+    ) -> socket.socket | None:
+        """Return the connection behind its PROXY header; None where it has been ended."""
         stream = SocketStream(sock, self._loop, self.deadlines, client=True)
         stream.deadline = self._clock.look() + self._limits.handshake_timeout
         try:
@@ -185,19 +206,17 @@ class Acceptor:
             text, peer = "a connection of %s was ended: %s", connection.peer
             self._seldom.warning(self._clock.now, text, peer, error, extra={"peer": peer})
             stream.close()
-            return
+            return None
         sock = stream.take_socket()
         sock.setblocking(False)
         try:
             sock.recv(header.size)
         except OSError:
             sock.close()
-            return
+            return None
         if header.peer is not None:
             connection.peer, connection.peer_port = header.peer, header.peer_port
-        life = self._admitted(sock, connection, listener)
-        if life is not None:
-            await life
+        return sock
 
     @staticmethod
     async def _proxy_header(stream: SocketStream) -> proxy_protocol.Header:
@@ -218,42 +237,15 @@ class Acceptor:
         if self._context.counters is not None:
             self._context.counters.limited("descriptors")
         self.deadlines.expire_silent(self.deadlines.idle()[:_SHED])
+        self._pause(listener, _PAUSE)
+
+    def _pause(self, listener: Listener, seconds: float) -> None:
         self._loop.remove_reader(listener.sock.fileno())
-        self._loop.call_later(_PAUSE, self._arm, listener)
+        self._loop.call_later(seconds, self._arm, listener)
 
     def _turn_away(self, sock: socket.socket, limit: str, peer: str) -> None:
         self._reporter.limit_reached(limit, peer)
         sock.close()
-
-    def _start(
-        self,
-        life: Coroutine[Any, Any, None],
-        connection: Connection,
-        listener: Listener | None = None,
-    ) -> None:
-        """``listener``: where it came in, and has been counted; None for our own probe."""
-        if listener is not None:
-            self.by_listener[listener.address] += 1
-        task = self._loop.create_task(life)
-        self._tasks.add(task)
-        # A connection lives long and there are many: no closure, no coroutine around it, and one
-        # context for all that is called at their ends.
-        ended = partial(self._ended, connection, listener)
-        task.add_done_callback(ended, context=self._at_ends)
-
-    def _ended(
-        self, connection: Connection, listener: Listener | None, task: asyncio.Task[None]
-    ) -> None:
-        self._tasks.discard(task)
-        if connection.counted_as:
-            self._counts.release_for(connection.counted_as)
-        if listener is not None:
-            self._counts.release(CONNECTIONS)
-            self.by_listener[listener.address] -= 1
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a connection failed inside the server", exc_info=task.exception())
-        if not self._tasks and not self._accepting:
-            self._on_empty()
 
     # Lives of connections
 

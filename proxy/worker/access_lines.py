@@ -86,7 +86,7 @@ def text_line(moment: str, exchange: Exchange, own_id: str = "-") -> str:
         # From request to request of a connection they are the same: looked up once.
         known = connection.named_in_log
         if known is None or known[0] != request.host or connection.proxies is not None:
-            known = connection.named_in_log = _named(exchange, request)
+            known = connection.named_in_log = named(exchange, request)
         _host, parties, tls = known
         asked = _quote((request.method + b" " + request.target).decode("latin-1"))
         request_id = own_id
@@ -103,7 +103,7 @@ def text_line(moment: str, exchange: Exchange, own_id: str = "-") -> str:
     )
 
 
-def _named(exchange: Exchange, request: Request) -> tuple[bytes, str, str]:
+def named(exchange: Exchange, request: Request) -> tuple[bytes, str, str]:
     """What `text_line` says of a connection and a host: the host as it came; client and host; the
     version of TLS."""
     host = _known.get(request.host) or _within(request.host) or "-"

@@ -18,7 +18,7 @@ from ..accelerated import Lane, lane
 from ..config.model import SiteLog
 from ..log import LogFile, is_journal
 from ..protocol.exchange import Exchange
-from .access_lines import FORMS, with_trace
+from .access_lines import FORMS, named, with_trace
 from .chosen_facts import line_of
 
 log = logging.getLogger("treehouse.worker")
@@ -115,9 +115,18 @@ class AcceleratedAccessLog(AccessLog):
         if count == 1:
             self._loop.call_soon(self.flush)
         elif not count:
-            AccessLog.add(self, exchange)
+            self._add_unusual(exchange)
         elif count > _GATHER:
             self.flush()
+
+    def _add_unusual(self, exchange: Exchange) -> None:
+        """The same for a line that was declined: often for the first of a connection."""
+        request, connection = exchange.request, exchange.connection
+        if request is not None and connection.named_in_log is None and connection.proxies is None:
+            connection.named_in_log = named(exchange, request)
+            self.add(exchange)
+        else:
+            AccessLog.add(self, exchange)
 
 
 def new_access_log(

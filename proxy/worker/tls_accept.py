@@ -3,7 +3,8 @@
 What is looked at before OpenSSL sees anything: the first byte, which tells TLS from plain HTTP, so
 that somebody who speaks HTTP on 443 gets an answer that can be read; and, only while a challenge is
 pending, or where a site asks for client certificates or takes names on demand, or where the client
-seems to speak no protocol of ours, what the ClientHello asks for.
+seems to speak no protocol of ours, what the ClientHello asks for. The usual connection, of which
+nothing is to be looked at, is `tls_arrival`'s, and comes here where it turns out to be another.
 
 A handshake that is refused ends with an alert, and the client is listened to for a moment, so that
 the alert reaches it: in TLS 1.3 a client has sent its request before its certificate is refused,
@@ -19,12 +20,13 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from types import MappingProxyType
 
 from ..errors import Fault
 from ..protocol.h1 import server as h1
 from ..protocol.message import Connection
-from ..protocol.service import Serve, Service
+from ..protocol.service import Listen, Serve, Service
 from ..tls import client_hello
 from ..tls.acme_alpn import AlpnChallenges
 from ..tls.contexts import Served, ServerSocket
@@ -35,26 +37,28 @@ from ..transport.tls_socket import adopt
 from ..transport.tls_stream import TlsStream
 from .context import WorkerContext
 from .handshake_log import HandshakeLog
+from .lives import Life
+from .tls_arrival import (
+    FIRST_LOOK,
+    OURSELVES,
+    TLS_HANDSHAKE,
+    USUAL_OFFER,
+    USUAL_PROTOCOL,
+    Arrival,
+)
 
 log = logging.getLogger("treehouse.worker")
 
-OURSELVES = "self"  # peer address of our own probe connections; not counted as a client
-# Who names no protocol in ALPN, or speaks in the clear, means this one.
-USUAL_PROTOCOL = "http/1.1"
-# What a ClientHello is looked at for, in its first bytes: nearly all offer it, as RFC 7301 §3.1 has
-# it.
-_USUAL_OFFER = b"\x08http/1.1"
-_FIRST_LOOK = 2048
 # RFC 8446 §6: a fatal alert, before any key.
 _NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
-_TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1, ContentType.handshake
 # How long, and for how many pieces, a client is listened to whose handshake we refused.
 _LISTEN = 2.0
 _LISTEN_PIECES = 8
 
 
 class TlsAcceptor:
-    """Serves connections over TLS. ``protocols``: who speaks each protocol, by its name in ALPN."""
+    """Serves connections over TLS. ``protocols``: who speaks each protocol, by its name in ALPN.
+    ``listeners``: the same where a protocol can be spoken without a task."""
 
     def __init__(
         self,
@@ -64,56 +68,104 @@ class TlsAcceptor:
         base: ssl.SSLContext,
         alpn: AlpnChallenges,
         protocols: Mapping[str, Serve],
+        listeners: Mapping[str, Listen] = MappingProxyType({}),
     ) -> None:
-        self._clock, self._limits = context.clock, context.limits
-        self._certificates, self._on_demand = context.certificates, context.on_demand
-        self._context, self._reporter = context, context.limit_reporter
-        self._loop = loop
-        self._deadlines = deadlines
+        self.clock, self.limits = context.clock, context.limits
+        self.certificates, self.on_demand = context.certificates, context.on_demand
+        self.context, self.under_way = context, context.limit_reporter.handshakes
+        self.loop = loop
+        self.deadlines = deadlines
         self._base = base
-        self._alpn = alpn
-        self._protocols = protocols
+        self.alpn = alpn
+        self.protocols = protocols
+        self.listeners = listeners
         self._offered = {name.encode("ascii") for name in protocols}
-        self._numbers = itertools.count()
+        self.numbers = itertools.count()
         self._log = HandshakeLog()
 
-    async def serve(self, sock: socket.socket, connection: Connection, service: Service) -> None:
+    def begin(self, sock: socket.socket, life: Life, service: Service) -> None:
         """Speak with a client over TLS until the connection ends; it is closed then."""
         tls = sock if isinstance(sock, ServerSocket) else adopt(sock, ServerSocket)
         try:
+            # Now and not with its first byte: a worker that is busy with a connection leaves the
+            # next one to others.
             tls.begin(self._base)
         except OSError as error:
             log.error("a connection cannot be served over TLS: %s", error)
             tls.close()
+            life.end()
             return
-        stream = TlsStream(tls, self._loop, self._deadlines, client=True)
-        stream.deadline = self._clock.look() + self._limits.handshake_timeout
-        number = next(self._numbers)
-        under_way = self._reporter.handshakes
-        under_way.begin(number, stream, connection.peer)
+        Arrival(self, life, service, tls)
+
+    def looks(self) -> object:
+        """Whether each ClientHello has to be looked at."""
+        return self.alpn or self.certificates.asks_clients or self.on_demand
+
+    async def serve(
+        self,
+        stream: TlsStream,
+        tls: ServerSocket,
+        connection: Connection,
+        service: Service,
+        number: int,
+    ) -> None:
+        """Serve a connection from its first byte on; ``number`` is that of its handshake."""
+        under_way = self.under_way
         try:
             prepared = await self._before_tls(stream, tls, connection, service, number)
             if prepared is None:
                 return
             stream, tls = prepared
-            try:
-                await self._handshake(stream, connection, tls)
-            except HandshakeRefused as error:
-                log.debug("%s: handshake refused: %s", connection.peer, error)
-                await self._let_alert_arrive(stream, connection, number)
-                return
-            under_way.end(number)
-            if self._on_demand:
-                self._on_demand.handshake_done(tls.served)
-            serve = self._protocols[tls.selected_alpn_protocol() or USUAL_PROTOCOL]
-            await serve(stream, connection, service, self._deadlines)
+            await self.shake(stream, tls, connection, service, number)
         except StreamBroken as error:
-            if isinstance(error, StreamTimeout):
-                under_way.late(number, connection.peer)
-            log.debug("%s: connection ended: %s", connection.peer, error)
+            self.note_end(error, connection, number)
         finally:
             under_way.end(number)
             stream.close()
+
+    async def shake(
+        self,
+        stream: TlsStream,
+        tls: ServerSocket,
+        connection: Connection,
+        service: Service,
+        number: int,
+    ) -> None:
+        """Make the handshake, or what is left of it, and serve. Raises `StreamBroken`."""
+        tracer = None if connection.peer == OURSELVES else self.context.tracer
+        began = time.monotonic() if tracer is not None else 0.0
+        try:
+            await stream.handshake()
+        except StreamBroken as error:
+            self.handshake_failed(error, connection, tls, began)
+            if not isinstance(error, HandshakeRefused):
+                raise
+            await self.let_alert_arrive(stream, connection, number)
+            return
+        self.handshake_done(connection, tls, number, began)
+        serve = self.protocols[tls.selected_alpn_protocol() or USUAL_PROTOCOL]
+        await serve(stream, connection, service, self.deadlines)
+
+    async def until_end(
+        self,
+        stream: TlsStream,
+        connection: Connection,
+        number: int,
+        rest: Awaitable[None],
+    ) -> None:
+        """Await the rest of a connection's life, and close it."""
+        try:
+            await rest
+        except StreamBroken as error:
+            self.note_end(error, connection, number)
+        finally:
+            self.under_way.end(number)
+            stream.close()
+
+    def note_end(self, error: StreamBroken, connection: Connection, number: int) -> None:
+        if isinstance(error, StreamTimeout):
+            self.under_way.late(number, connection.peer)
+        log.debug("%s: connection ended: %s", connection.peer, error)
 
     async def _before_tls(
         self,
@@ -125,28 +177,27 @@ class TlsAcceptor:
     ) -> tuple[TlsStream, ServerSocket] | None:
         """Look at what the client begins with, where there is a reason to. Returns the stream for
         the handshake, or None where the connection has been dealt with."""
-        under_way = self._reporter.handshakes
-        first = await stream.peek(_FIRST_LOOK)
-        if first and first[0] != _TLS_HANDSHAKE:
+        under_way = self.under_way
+        first = await stream.peek(FIRST_LOOK)
+        if first and first[0] != TLS_HANDSHAKE:
             under_way.end(number)
             await self._answer_plain(stream, connection, service, first)
             return None
-        looks = self._alpn or self._certificates.asks_clients or self._on_demand
-        if not looks and _USUAL_OFFER in first:
+        if not self.looks() and USUAL_OFFER in first:
             return stream, tls
         hello = await _hello(stream)
-        context = self._alpn.find(hello) if hello is not None else None
+        context = self.alpn.find(hello) if hello is not None else None
         if context is not None:
             await self._answer_challenge(stream, context)
             return None
         if hello is not None and self._speaks_none_of(hello, connection.local):
             await self._refuse_protocols(stream, connection)
             return None
-        if self._on_demand:
+        if self.on_demand:
             under_way.end(number)  # who waits for a certificate has bounds of their own
-            await self._on_demand.wait_for_certificate(hello, stream, connection.peer)
+            await self.on_demand.wait_for_certificate(hello, stream, connection.peer)
             under_way.begin(number, stream, connection.peer)
-            stream.deadline = self._clock.look() + self._limits.handshake_timeout
+            stream.deadline = self.clock.look() + self.limits.handshake_timeout
         served = self._asking(hello, connection.local)
         if served is None:
             return stream, tls
@@ -165,7 +216,7 @@ class TlsAcceptor:
     def _chosen(self, hello: client_hello.Hello, local: str) -> Served | None:
         """Return the certificate that the client will be shown, None if there is none."""
         name = hello.server_name.decode("ascii", "replace") if hello.server_name else None
-        return self._certificates.choose(name, local)
+        return self.certificates.choose(name, local)
 
     def _asking(self, hello: client_hello.Hello | None, local: str) -> Served | None:
         """Return the certificate of a site that asks for client certificates; None for others."""
@@ -178,7 +229,7 @@ class TlsAcceptor:
         """Begin the connection anew with the context of its site, before a byte of it was read."""
         deadline = stream.deadline
         try:
-            context = self._certificates.context_of(served)
+            context = self.certificates.context_of(served)
         except (ssl.SSLError, OSError) as error:
             log.error("the certificate for %s cannot be loaded: %s", served.name, error)
             raise StreamBroken("the certificate cannot be loaded") from None
@@ -187,18 +238,18 @@ class TlsAcceptor:
         tls.served = served
         if hello is not None and hello.server_name:
             tls.requested_name = hello.server_name.decode("ascii", "replace")
-        stream = TlsStream(tls, self._loop, self._deadlines, client=True)
+        stream = TlsStream(tls, self.loop, self.deadlines, client=True)
         stream.deadline = deadline
         return stream, tls
 
     async def _refuse_protocols(self, stream: TlsStream, connection: Connection) -> None:
         """Refuse a client that offers protocols and none of ours (RFC 7301 §3.2), so that it does
         not take HTTP for another protocol. The `ssl` module would go on without any."""
-        if self._context.counters is not None:
-            self._context.counters.handshake(connection, False, "failed")
-        self._log.failed("no application protocol", connection.peer, self._clock.now)
-        plain = SocketStream(stream.take_socket(), self._loop, self._deadlines)
-        plain.deadline = self._clock.look() + self._limits.handshake_timeout
+        if self.context.counters is not None:
+            self.context.counters.handshake(connection, False, "failed")
+        self._log.failed("no application protocol", connection.peer, self.clock.now)
+        plain = SocketStream(stream.take_socket(), self.loop, self.deadlines)
+        plain.deadline = self.clock.look() + self.limits.handshake_timeout
         try:
             await plain.read()  # else closing would take the alert back
             await plain.write(_NO_APPLICATION_PROTOCOL)
@@ -210,50 +261,69 @@ class TlsAcceptor:
         §3)."""
         tls = adopt(stream.take_socket(), ServerSocket)
         tls.begin(context)
-        answering = TlsStream(tls, self._loop, self._deadlines, client=True)
-        answering.deadline = self._clock.look() + self._limits.handshake_timeout
+        answering = TlsStream(tls, self.loop, self.deadlines, client=True)
+        answering.deadline = self.clock.look() + self.limits.handshake_timeout
         try:
             await answering.handshake()
         finally:
             answering.close()
 
-    async def _handshake(
-        self, stream: TlsStream, connection: Connection, tls: ServerSocket
+    def handshake_failed(
+        self, error: StreamBroken, connection: Connection, tls: ServerSocket, began: float
     ) -> None:
-        ourselves = connection.peer == OURSELVES
-        counters = None if ourselves else self._context.counters
-        tracer = None if ourselves else self._context.tracer
-        began = time.monotonic() if tracer is not None else 0.0
-        try:
-            await stream.handshake()
-        except StreamBroken as error:
-            if counters is not None:
-                counters.handshake(connection, False, "failed")
-            if not ourselves:
-                self._report(error, connection, tls)
-            if tracer is not None:
-                tracer.handshake_failed(connection, began, str(error))
-            raise
-        _note(connection, tls)
-        if tracer is not None:
+        """Count and tell a handshake that failed; ``began`` is monotonic, for traces."""
+        if isinstance(error, HandshakeRefused):
+            log.debug("%s: handshake refused: %s", connection.peer, error)
+        if connection.peer == OURSELVES:
+            return
+        context = self.context
+        if context.counters is not None:
+            context.counters.handshake(connection, False, "failed")
+        self._report(error, connection, tls)
+        if context.tracer is not None:
+            context.tracer.handshake_failed(connection, began, str(error))
+
+    def handshake_done(
+        self, connection: Connection, tls: ServerSocket, number: int, began: float
+    ) -> None:
+        """Write down what the handshake has settled, and count it."""
+        connection.scheme = b"https"
+        connection.tls_version = tls.version()
+        connection.server_name = tls.requested_name
+        served = tls.served
+        if served is not None:
+            connection.certificate_names = served.names
+            if served.asks_clients:
+                _note_client(connection, tls, served)
+        context = self.context
+        if context.counters is not None or context.tracer is not None:
+            self._count(connection, tls, began)
+        self.under_way.end(number)
+        if self.on_demand:
+            self.on_demand.handshake_done(served)
+
+    def _count(self, connection: Connection, tls: ServerSocket, began: float) -> None:
+        if connection.peer == OURSELVES:
+            return
+        if self.context.tracer is not None:
             connection.handshake = began, time.monotonic(), tls.session_reused
-        if counters is not None:
-            counters.handshake(connection, tls.session_reused, "ok")
+        if self.context.counters is not None:
+            self.context.counters.handshake(connection, tls.session_reused, "ok")
 
     def _report(self, error: StreamBroken, connection: Connection, tls: ServerSocket) -> None:
-        now = self._clock.now
+        now = self.clock.now
         if tls.unknown_name is not None:
             self._log.unknown_name(tls.unknown_name, connection.peer, now)
         elif isinstance(error, HandshakeRefused) or "alert" in str(error):
             self._log.failed(str(error), connection.peer, now)
 
-    async def _let_alert_arrive(
+    async def let_alert_arrive(
         self, stream: TlsStream, connection: Connection, number: int
     ) -> None:
         """End our side, and listen for a moment; the stream's socket is used up."""
-        plain = SocketStream(stream.take_socket(), self._loop, self._deadlines, client=True)
-        self._reporter.handshakes.begin(number, plain, connection.peer)
-        plain.deadline = self._clock.look() + _LISTEN
+        plain = SocketStream(stream.take_socket(), self.loop, self.deadlines, client=True)
+        self.under_way.begin(number, plain, connection.peer)
+        plain.deadline = self.clock.look() + _LISTEN
         try:
             await plain.send_eof()
             for _ in range(_LISTEN_PIECES):
@@ -267,8 +337,8 @@ class TlsAcceptor:
     async def _answer_plain(
         self, stream: TlsStream, connection: Connection, service: Service, first: bytes
     ) -> None:
-        plain = SocketStream(stream.take_socket(), self._loop, self._deadlines)
-        plain.deadline = self._clock.look() + self._limits.header_timeout
+        plain = SocketStream(stream.take_socket(), self.loop, self.deadlines)
+        plain.deadline = self.clock.look() + self.limits.header_timeout
         try:
             await h1.refuse(plain, connection, service, Fault("plain_on_tls"), first)
         finally:
@@ -288,17 +358,11 @@ async def _hello(stream: TlsStream) -> client_hello.Hello | None:
             least = len(data) + 1
 
 
-def _note(connection: Connection, tls: ServerSocket) -> None:
-    """Write down what the handshake has settled."""
-    connection.scheme = b"https"
-    connection.tls_version = tls.version()
-    connection.server_name = tls.requested_name
-    if tls.served is not None:
-        connection.certificate_names = tls.served.names
-        if tls.served.asks_clients:
-            connection.mtls_site = tls.served.name
-            certificate = tls.peer_certificate()
-            if certificate:
-                # RFC 9440 §2.2, a byte sequence of RFC 8941
-                encoded = base64.b64encode(certificate)
-                connection.client_certificate = b"client-cert: :%b:\r\n" % encoded
+def _note_client(connection: Connection, tls: ServerSocket, served: Served) -> None:
+    """Write down whose certificate a client has shown."""
+    connection.mtls_site = served.name
+    certificate = tls.peer_certificate()
+    if certificate:
+        # RFC 9440 §2.2, a byte sequence of RFC 8941
+        encoded = base64.b64encode(certificate)
+        connection.client_certificate = b"client-cert: :%b:\r\n" % encoded

@@ -58,11 +58,12 @@ from ..log import LogFile, access_format
 from ..metrics import process_stats
 from ..metrics.counters import Counters
 from ..protocol.client_address import subscriber
+from ..protocol.h1 import listening
 from ..protocol.h1 import server as h1
 from ..protocol.h1.fast_parser import new_parser
 from ..protocol.h2 import server as h2
 from ..protocol.h2.shared import DRAIN_SPREAD, Shared
-from ..protocol.service import Serve, Service
+from ..protocol.service import Listen, Serve, Service
 from ..sites.chains import Chains
 from ..sites.handlers import Handlers
 from ..system.listeners import Listener
@@ -82,7 +83,8 @@ from .memory_trim import MemoryTrim
 from .self_probe import SelfProbe
 from .services import HttpService, HttpsService
 from .startup import WorkerInit
-from .tls_accept import USUAL_PROTOCOL, TlsAcceptor
+from .tls_accept import TlsAcceptor
+from .tls_arrival import USUAL_PROTOCOL
 
 if TYPE_CHECKING:
     from .tracing import Tracer
@@ -162,7 +164,7 @@ class Worker:
             own_engine=config.fast_lane,
             websocket=config.websocket_over_http2,
         )
-        deadlines, protocols = Deadlines(), _protocols(config, self._http2)
+        deadlines, (protocols, listeners) = Deadlines(), _protocols(config, self._http2)
         context = self._context
         tracer = self._tracer(init)
         self._handlers = Handlers(
@@ -189,7 +191,9 @@ class Worker:
                 "admin": self._admin_service(context, init.secret, chains),
             },
             protocols[USUAL_PROTOCOL],
-            TlsAcceptor(context, loop, deadlines, init.base, credentials.alpn, protocols),
+            TlsAcceptor(
+                context, loop, deadlines, init.base, credentials.alpn, protocols, listeners
+            ),
             self._counts,
             self._on_empty,
             config.proxy_protocol,
@@ -370,13 +374,15 @@ class Worker:
         self._on_empty()
 
 
-def _protocols(config: Config, http2: Shared) -> dict[str, Serve]:
-    """The server of each protocol that TLS offers (`contexts.protocols`), by its name in ALPN."""
+def _protocols(config: Config, http2: Shared) -> tuple[dict[str, Serve], dict[str, Listen]]:
+    """The server of each protocol that TLS offers (`contexts.protocols`), by its name in ALPN; and
+    those that begin without a task."""
     fast_parser = new_parser(config.limits) if config.fast_lane else None
-    return {
+    protocols: dict[str, Serve] = {
         USUAL_PROTOCOL: partial(h1.serve, fast_parser=fast_parser),
         "h2": partial(h2.serve, shared=http2),
     }
+    return protocols, {USUAL_PROTOCOL: partial(listening.listen, fast_parser=fast_parser)}
 
 
 def _https_port(listeners: tuple[Listener, ...]) -> int:

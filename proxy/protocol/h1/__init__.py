@@ -1,6 +1,7 @@
 """HTTP/1.1 (RFC 9112): h11 is the authority, a fast parser stands before it.
 
 server           a connection of a client: what is known at once is answered where it arrives
+listening        the same, begun without a task
 reader           heads of requests, read from a transport
 request_body     bodies of requests, within bounds of time and size
 writer           responses, written to a transport

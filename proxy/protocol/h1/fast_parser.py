@@ -344,12 +344,14 @@ class FastParser:
 
 
 class AcceleratedParser(FastParser):
-    """The same, with the usual case in C: a head for which its connection has a template."""
+    """The same, with the usual cases in C: a head for which its connection has a template, and the
+    first head of a connection, where its lines are known from others."""
 
     def __init__(self, limits: Limits, lane: Lane) -> None:
         super().__init__(limits)
         self._plain_head = lane.plain_head
-        self._bounds = limits.header_count, limits.target_size, limits.header_size
+        bounds = limits.header_count, limits.target_size, limits.header_size
+        self._bounds = *bounds, self._known, self._hosts
         lane.bind_templates(HeadTemplate, _OF_NO_CONCERN)
 
     def parse(self, head: bytes, connection: Connection) -> Parsed | None:

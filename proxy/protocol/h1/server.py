@@ -1,7 +1,8 @@
 """HTTP/1.1 on one connection: a head, an answer, and again (RFC 9112).
 
-`serve` is the whole life of a connection and the one place to read it. The parts stand beside it:
-`reader` (bytes in), `fast_parser` and `strict_parser` (heads), `writer` (bytes out), `tunnel`.
+`serve` is the whole life of a connection and the one place to read it; `listening` begins it with
+no task. The parts stand beside it: `reader` (bytes in), `fast_parser` and `strict_parser` (heads),
+`writer` (bytes out), `tunnel`.
 
 Many requests on a kept-alive connection are one plain head whose response is known at once: a small
 file that was asked for a moment ago. Waking the connection's task for such a one (a future, a turn
@@ -26,7 +27,7 @@ from collections.abc import Awaitable
 
 from ...errors import Fault
 from ...transport.deadlines import NEVER, Deadlines, Timeouts
-from ...transport.stream import ClientStream
+from ...transport.stream import ClientStream, StreamBroken
 from ..early_answer import EarlyAnswer
 from ..exchange import Exchange, new_exchange
 from ..message import Connection, Request, Response, Tunnel
@@ -61,18 +62,8 @@ async def serve(
     assert task is not None  # noqa: S101 - a coroutine runs in one
     timeouts = Timeouts(stream, task.cancel)
     deadlines.register(timeouts)
-    server = _Server(stream, connection, service, timeouts, fast_parser)
-    going = True
     try:
-        while going:
-            try:
-                going = await server.one()
-            except Exception:
-                server.failed()
-                raise
-            finally:
-                if server.begun:
-                    server.finish()
+        await Server(stream, connection, service, timeouts, fast_parser).live()
     finally:
         deadlines.release(timeouts)
 
@@ -81,7 +72,7 @@ async def refuse(
     stream: ClientStream, connection: Connection, service: Service, fault: Fault, seen: bytes = b""
 ) -> None:
     """Answer something that never became a request, and begins with ``seen``, with ``fault``."""
-    server = _Server(stream, connection, service, Timeouts(stream, _nobody_waits))
+    server = Server(stream, connection, service, Timeouts(stream, _nobody_waits))
     try:
         await server.refuse(fault, seen)
     finally:
@@ -92,8 +83,8 @@ def _nobody_waits() -> None:
     """The response is here at once."""
 
 
-class _Server:
-    """One connection: at most one exchange at a time."""
+class Server:
+    """One connection: at most one exchange at a time. For this package alone."""
 
     __slots__ = (
         "_answer",
@@ -276,10 +267,37 @@ class _Server:
 
     # The connection's task
 
-    async def one(self) -> bool:
+    async def live(self, said: bytes | BaseException | None = None) -> None:
+        """Answer requests until somebody has had enough. ``said``: what has come before the task
+        began and was not dealt with, as `ClientStream.listen` gives it."""
+        going = True
+        while going:
+            try:
+                going = await self.one(said)
+                said = None
+            except Exception:
+                self.failed()
+                raise
+            finally:
+                if self.begun:
+                    self.finish()
+
+    async def _head(self, said: bytes | BaseException | None) -> bytes:
+        """As `RequestReader.head`, after what was said."""
+        if isinstance(said, StreamBroken):
+            return b""  # nothing is lost
+        if isinstance(said, BaseException):
+            raise said
+        if said is not None:
+            if self.begun or not said:
+                return said
+            self._reader.hold(said)
+        return await self._reader.head(self)
+
+    async def one(self, said: bytes | BaseException | None = None) -> bool:
         """Read a request and answer it; whether the connection goes on."""
         try:
-            head = await self._reader.head(self)
+            head = await (self._reader.head(self) if said is None else self._head(said))
             if not head and not self.begun:
                 return False
             answered = not self.begun and self._begin(head)

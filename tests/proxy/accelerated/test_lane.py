@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from proxy.protocol.exchange import Exchange, bind
 from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.h1.head_cache import HeadTemplate
 from proxy.protocol.message import Connection, Request, Response
+from proxy.transport import openssl
 from proxy.version import VERSION
 from proxy.worker import access_log
 from proxy.worker.access_lines import json_line, rfc3339, text_line
@@ -91,7 +93,7 @@ def test_a_usual_head_is_parsed_in_c(method: bytes, more: bytes) -> None:
         head = HEAD % (method, number, number, more)
         expected = python.parse(head, client)
         if number == 2:  # the second has made a template
-            found = lane().plain_head(head, client, 100, 8000, 16000)
+            found = lane().plain_head(head, client, 100, 8000, 16000, {}, {})
             assert found is not None
             assert expected is not None
             assert facts(found[0]) == facts(expected[0])
@@ -102,10 +104,10 @@ def test_a_usual_head_is_parsed_in_c(method: bytes, more: bytes) -> None:
 def test_bounds_are_those_of_the_configuration() -> None:
     client, head = taught(bound(lane(), Limits()))
     target = len(b"/a?q=2")
-    assert lane().plain_head(head, client, 5, target, len(head)) is not None
-    assert lane().plain_head(head, client, 4, target, len(head)) is None
-    assert lane().plain_head(head, client, 5, target - 1, len(head)) is None
-    assert lane().plain_head(head, client, 5, target, len(head) - 1) is None
+    assert lane().plain_head(head, client, 5, target, len(head), {}, {}) is not None
+    assert lane().plain_head(head, client, 4, target, len(head), {}, {}) is None
+    assert lane().plain_head(head, client, 5, target - 1, len(head), {}, {}) is None
+    assert lane().plain_head(head, client, 5, target, len(head) - 1, {}, {}) is None
 
 
 @settings(max_examples=400, deadline=None)
@@ -129,7 +131,7 @@ def test_every_byte_of_a_head_may_be_another(data: st.DataObject) -> None:
             )
         if not changed:
             return
-    found = lane().plain_head(bytes(changed), client, 100, 8000, 16000)
+    found = lane().plain_head(bytes(changed), client, 100, 8000, 16000, {}, {})
     if found is not None:
         expected = python.parse(bytes(changed), client)
         assert expected is not None
@@ -140,8 +142,10 @@ def test_every_byte_of_a_head_may_be_another(data: st.DataObject) -> None:
 @pytest.mark.parametrize("size", [0, 1, 10, 60, -1, -2])
 def test_a_head_that_ends_anywhere_is_declined(size: int) -> None:
     client, head = taught(bound(lane(), Limits()))
-    assert lane().plain_head(head[:size], client, 100, 8000, 16000) is None
-    assert lane().plain_head(head + head[:size], client, 100, 8000, 16000) is None or size == 0
+    assert lane().plain_head(head[:size], client, 100, 8000, 16000, {}, {}) is None
+    assert (
+        lane().plain_head(head + head[:size], client, 100, 8000, 16000, {}, {}) is None or size == 0
+    )
 
 
 @pytest.mark.parametrize("name", HeadTemplate.__slots__)
@@ -157,11 +161,115 @@ def test_a_template_that_is_out_of_order_is_declined(name: str, value: object) -
     else:
         setattr(copy, name, value)
     client.protocol_state = [copy]
-    lane().plain_head(head, client, 100, 8000, 16000)  # and nothing is read that is not there
+    lane().plain_head(
+        head, client, 100, 8000, 16000, {}, {}
+    )  # and nothing is read that is not there
     client.protocol_state = [value, copy]
-    assert lane().plain_head(head, client, 100, 8000, 16000) is None
+    assert lane().plain_head(head, client, 100, 8000, 16000, {}, {}) is None
     client.protocol_state = value
-    assert lane().plain_head(head, client, 100, 8000, 16000) is None
+    assert lane().plain_head(head, client, 100, 8000, 16000, {}, {}) is None
+
+
+FIRST = b"GET /a?q=1 HTTP/1.1\r\nHost: x.test\r\nAccept: */*\r\nCookie: n=1\r\nDNT: 1\r\n\r\n"
+
+
+def test_the_first_head_of_a_connection_is_parsed_in_c_where_its_lines_are_known() -> None:
+    python, parser = FastParser(Limits()), bound(lane(), Limits())
+    for one in (python, parser):
+        assert one.parse(FIRST, connection()) is not None
+    tables = parser._known, parser._hosts
+    client = connection()
+    found = lane().plain_head(FIRST, client, 4, 6, len(FIRST), *tables)
+    assert client.protocol_state == []  # and the next head makes a template
+    expected = python.parse(FIRST, client)
+    assert found is not None
+    assert expected is not None
+    assert facts(found[0]) == facts(expected[0])
+    assert found[1:] == expected[1:]
+    assert found[0].uncached_fields is found[0].fields
+    for bounds in ((3, 6, len(FIRST)), (4, 5, len(FIRST)), (4, 6, len(FIRST) - 1)):
+        assert lane().plain_head(FIRST, connection(), *bounds, *tables) is None
+    for other in (b"Accept: a\r\n", b"Host: x.test\r\n", b"X-Own: 1\r\n", b"\r\n", b"Cookie:a\r\n"):
+        head = FIRST.replace(b"DNT: 1\r\n", other)
+        fresh = connection()
+        assert lane().plain_head(head, fresh, 100, 8000, 16000, *tables) is None
+        assert fresh.protocol_state is None
+    for wrong in (7, (), ("a", 1), (1, b"", b"", b"")):
+        strange = {b"Host: x.test": wrong}
+        assert lane().plain_head(FIRST, connection(), 9, 99, 999, tables[0], strange) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_every_byte_of_a_first_head_may_be_another(data: st.DataObject) -> None:
+    python, parser = FastParser(Limits()), bound(lane(), Limits())
+    for one in (python, parser):
+        one.parse(FIRST, connection())
+    changed = bytearray(FIRST)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(changed) - 1))
+        if data.draw(st.booleans()):
+            changed[at] = data.draw(st.sampled_from(b"\r\n :\t?#\0\x7f\xff"))
+        else:
+            more = [b"\r\n", b"Cookie: a\r\n", b"Content-Length: 1\r\n", b"Accept: */*\r\n"]
+            changed[at:at] = data.draw(st.sampled_from(more))
+    head, client = bytes(changed), connection()
+    found = lane().plain_head(head, client, 100, 8000, 16000, parser._known, parser._hosts)
+    if found is not None:
+        expected = python.parse(head, client)
+        assert expected is not None
+        assert facts(found[0]) == facts(expected[0])
+        assert found[1:] == expected[1:]
+
+
+# OpenSSL
+
+
+def test_what_is_no_tls_object_is_refused() -> None:
+    assert openssl.bind(lane())
+    for ask in (lane().shake, lane().disable_auto_retry, lane().close_notify):
+        for other in (None, 7, object(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)):
+            with pytest.raises(TypeError):
+                ask(other)
+    with pytest.raises(TypeError):
+        lane().bind_openssl(7, 32, 1, 1, 1, 1, 1)  # type: ignore[arg-type]
+    kind = type(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_bio(
+        ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True
+    )._sslobj)  # type: ignore[attr-defined] # not in typeshed  # fmt: skip
+    for at in (-8, 0, kind.__basicsize__):
+        with pytest.raises(ValueError, match="no pointer"):
+            lane().bind_openssl(kind, at, 1, 1, 1, 1, 1)
+    with pytest.raises(ValueError, match="missing"):
+        lane().bind_openssl(kind, 32, 1, 1, 0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x15\x03\x03\x00\x02\x02\x28",
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+    ],
+)
+def test_a_handshake_that_fails_is_told_by_the_module(said: bytes) -> None:
+    """As if C had never asked OpenSSL."""
+    assert openssl.bind(lane())
+    reasons = []
+    for in_c in (True, False):
+        incoming = ssl.MemoryBIO()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls = context.wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
+        inner = tls._sslobj  # type: ignore[attr-defined] # not in typeshed
+        if in_c:
+            assert lane().shake(inner) == openssl.WANTS_BYTES
+        incoming.write(said)
+        if in_c:
+            assert lane().shake(inner) is None
+        with pytest.raises(ssl.SSLError) as caught:
+            inner.do_handshake()
+        reasons.append(caught.value.reason)
+    assert reasons[0] == reasons[1] is not None
 
 
 # Exchanges
@@ -416,8 +524,8 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
 
     def all_of_it() -> None:
         for text in (head, head[:40], head + head, head.replace(b"Cookie", b"X-Y"), b""):
-            lane().plain_head(text, client, 100, 8000, 16000)
-        lane().plain_head(head, client, 1, 8000, 16000)
+            lane().plain_head(text, client, 100, 8000, 16000, {}, {})
+        lane().plain_head(head, client, 1, 8000, 16000, {}, {})
         lane().exchange(client, request, 0.5)
         assert lane().text_line("now", done, "-")
         lane().text_line("caf\xe9", done, "-")

@@ -56,6 +56,40 @@ def test_an_address_is_counted_wherever_it_comes_in() -> None:
     assert comes(other, "192.0.2.1", 3)
 
 
+def test_an_address_that_comes_again_at_once_is_counted_where_it_was() -> None:
+    """Its place may be another's by then."""
+    memory, one, other = two()
+    for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1"):
+        assert comes(one, address, 1)
+        assert not comes(other, address, 1)
+        one.release_for(address)
+    assert comes(one, "192.0.2.1", 1)
+    one.release_for("192.0.2.1")
+    place = one._latest[1]
+    memory.words[place] = 5  # somebody took it
+    assert comes(one, "192.0.2.1", 1)
+    assert memory.words[place] == 5
+    assert not comes(other, "192.0.2.1", 1)
+
+
+def test_a_worker_is_ahead_with_many_more_connections_than_the_mean() -> None:
+    _, one, other = two()
+    for _ in range(10):
+        one.acquire(CONNECTIONS, 100)
+    assert not one.ahead()
+    one.acquire(CONNECTIONS, 100)
+    assert one.ahead()
+    for _ in range(6):
+        other.acquire(CONNECTIONS, 100)
+    assert not other.ahead()
+    one.acquire(CONNECTIONS, 100)
+    assert not one.ahead()
+    alone = ConnectionCounters.for_one_worker(1000)
+    for _ in range(500):
+        alone.acquire(CONNECTIONS, 1000)
+        assert not alone.ahead()
+
+
 def test_a_worker_that_was_killed_leaves_nothing_behind() -> None:
     counters, one, _ = two()
     pid = os.fork()

@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from proxy.transport.deadlines import NEVER, SILENT_WITHOUT_CLIENT, Deadlines, Timeouts
-from proxy.transport.stream import StreamTimeout
+from proxy.transport.stream import StreamBroken, StreamTimeout
 from proxy.transport.tcp import SocketStream
 
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
@@ -295,5 +295,89 @@ def test_who_waits_for_a_request_is_idle(run: Callable[[Talk], None]) -> None:
         pair.deadlines.release(waiting)
         pair.deadlines.release(busy)
         assert pair.deadlines.idle() == []
+
+    run(talk)
+
+
+def test_a_reset_in_the_early_time_is_heard_of_once(run: Callable[[Talk], None]) -> None:
+    """The event loop has thrown away what it had of the descriptor by then, and says so to whoever
+    asks it for a reader."""
+
+    async def talk(pair: Pair) -> None:
+        troubles: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: troubles.append(told))
+        fill(pair.stream)
+        writing = asyncio.ensure_future(pair.stream.write(b"x"))
+        heard: list[object] = []
+        pair.stream.early = 1
+        pair.stream.listen(lambda data: heard.append(data) is None, heard.append)
+        await asyncio.sleep(0)
+        pair.far.sendall(b"before")
+        pair.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        pair.far.close()
+        with pytest.raises(StreamBroken):
+            await writing
+        async with asyncio.timeout(20):
+            while not heard or heard[-1] == b"before":
+                await asyncio.sleep(0)
+        assert heard[-1] == b"" or isinstance(heard[-1], StreamBroken)
+        assert not pair.stream.early
+        assert not troubles
+
+    run(talk)
+
+
+def test_bytes_are_told_early_and_later_by_the_loop(run: Callable[[Talk], None]) -> None:
+    async def talk(pair: Pair) -> None:
+        heard: list[bytes] = []
+        pair.stream.listen(lambda data: heard.append(data) is None, heard.append)  # type: ignore[arg-type]
+        begun = pair.stream.early
+        assert begun > 1
+        for number in range(begun + 3):
+            assert pair.stream.early == max(begun - number, 0)
+            pair.far.sendall(b"%d" % number)
+            async with asyncio.timeout(20):
+                while len(heard) <= number:
+                    await asyncio.sleep(0)
+        pair.far.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(20):
+            while heard[-1] != b"":
+                await asyncio.sleep(0)
+        assert heard[:-1] == [b"%d" % number for number in range(begun + 3)]
+        assert not pair.stream.reading
+
+    run(talk)
+
+
+def test_bytes_that_nobody_wants_are_told_once(run: Callable[[Talk], None]) -> None:
+    async def talk(pair: Pair) -> None:
+        pair.far.sendall(b"x")
+        async with asyncio.timeout(20):
+            while pair.stream.early:
+                await asyncio.sleep(0)
+        assert await pair.stream.read() == b"x"
+        pair.far.sendall(b"y")
+        assert await pair.stream.read() == b"y"
+
+    run(talk)
+
+
+def test_who_listens_hears_that_the_stream_was_closed(run: Callable[[Talk], None]) -> None:
+    """Also by itself, within its own call: by an answer that found the client gone."""
+
+    async def talk(pair: Pair) -> None:
+        heard: list[object] = []
+
+        def on_data(data: bytes) -> bool:
+            pair.stream.abort()
+            return data == b"x"
+
+        pair.stream.listen(on_data, heard.append)
+        pair.far.sendall(b"x")
+        async with asyncio.timeout(20):
+            while not heard:
+                await asyncio.sleep(0)
+        assert len(heard) == 1
+        assert isinstance(heard[0], StreamBroken)
 
     run(talk)

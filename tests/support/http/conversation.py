@@ -1,5 +1,7 @@
-"""A client on one end of a real socket, `h1.serve` on the other, and a service that is told what to
-answer. Tests read as conversations: the client says, the server says."""
+"""A client on one end of a real socket, HTTP/1.1 on the other, and a service that is told what to
+answer. Tests read as conversations: the client says, the server says. With a fast lane the server
+begins without a task, as for a worker's connections over TLS; without, it is one from the beginning,
+as for those in the clear."""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from proxy.config.model import Limits
 from proxy.errors import Fault
 from proxy.protocol.exchange import Exchange, PartialHead
+from proxy.protocol.h1 import listening
 from proxy.protocol.h1 import server as h1
 from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.message import Connection, Request, Response, Tunnel
@@ -132,6 +135,32 @@ class Client:
         self.deadlines.sweep(self.service.clock.now + seconds)
 
 
+@dataclass
+class _Host:
+    """See `protocol.service.Host`. ``ended`` has what went wrong, too."""
+
+    stream: SocketStream
+    ended: asyncio.Future[None]
+
+    def end(self) -> None:
+        self.stream.close()
+        self.ended.set_result(None)
+
+    def go_on(self, rest: Awaitable[None]) -> asyncio.Task[None]:
+        async def live() -> None:
+            try:
+                await rest
+            except BaseException as error:
+                self.ended.set_exception(error)
+                raise
+            else:
+                self.ended.set_result(None)
+            finally:
+                self.stream.close()
+
+        return asyncio.get_running_loop().create_task(live())
+
+
 @contextlib.asynccontextmanager
 async def conversation(service: Told, scheme: bytes = b"http") -> AsyncIterator[Client]:
     loop = asyncio.get_running_loop()
@@ -144,16 +173,15 @@ async def conversation(service: Told, scheme: bytes = b"http") -> AsyncIterator[
     stream = SocketStream(far, loop, deadlines, client=True)
     connection = Connection("192.0.2.1", 1234, "192.0.2.2", 443, scheme)
 
-    async def live() -> None:
-        try:
-            await h1.serve(stream, connection, service, deadlines, service.lane)
-        finally:
-            stream.close()
-
-    task = loop.create_task(live())
+    host = _Host(stream, loop.create_future())
+    if service.lane is not None:
+        listening.listen(stream, connection, service, deadlines, host, service.lane)
+    else:
+        host.go_on(h1.serve(stream, connection, service, deadlines))
     try:
         yield Client(near, service, deadlines)
     finally:
         near.close()
         deadlines.sweep(float("inf"))
-        await asyncio.wait_for(task, 60)
+        await asyncio.wait_for(host.ended, 60)
+        assert not deadlines.exchanges

@@ -219,7 +219,9 @@ def clustered(
         if machines is not None:
             places = of_etcd = machines.places
         etcd = stack.enter_context(Etcd(arguments=arguments, places=of_etcd))
-        ca = stack.enter_context(Pebble(one, other, validity=validity, authz_reuse=authz_reuse))
+        # Requests are counted: one whose nonce is refused would come twice.
+        pebble = Pebble(one, other, nonce_reject=0, validity=validity, authz_reuse=authz_reuse)
+        ca = stack.enter_context(pebble)
         front = None
         if machines is not None:
             front = stack.enter_context(Faults(ca, address=SWITCH))
