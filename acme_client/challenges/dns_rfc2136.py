@@ -138,7 +138,7 @@ def _judge(
     if code != dns.rcode.NOERROR:
         uncertain = code == dns.rcode.SERVFAIL
         raise (IssuanceError if uncertain else NotSet)(
-            "zone", _refusal(at, zone, record, server.key, code)
+            "zone", _refusal(at, zone, record, server.key, code, signed=signed)
         )
 
 
@@ -171,7 +171,9 @@ def _distrust(at: str, key: TsigKey | None, error: dns.tsig.PeerError) -> str:
     return f"the name server {at} does not take the signature with {_name(key)}: {error}"
 
 
-def _refusal(at: str, zone: str, record: str, key: TsigKey | None, code: dns.rcode.Rcode) -> str:
+def _refusal(
+    at: str, zone: str, record: str, key: TsigKey | None, code: dns.rcode.Rcode, *, signed: bool
+) -> str:
     said = f"the name server {at} answers {dns.rcode.to_text(code)} to the update of {record}"
     match code:
         case dns.rcode.REFUSED:
@@ -181,9 +183,14 @@ def _refusal(at: str, zone: str, record: str, key: TsigKey | None, code: dns.rco
                 "(BIND: update-policy or allow-update; Knot: acl with action update)"
             )
         case dns.rcode.NOTAUTH:
-            unsigned = "" if key else ", or it takes signed updates only (acme.dns.tsig)"
+            other = "" if key else ", or it takes signed updates only (acme.dns.tsig)"
+            if key and not signed:  # Knot 3.4 names no reason where it cannot check a signature
+                other = (
+                    f", or it does not know the key {_name(key)} with {key.algorithm} (BADKEY; "
+                    "acme.dns.tsig)"
+                )
             return (
-                f"{said}: it is not the primary of the zone {zone}{unsigned} "
+                f"{said}: it is not the primary of the zone {zone}{other} "
                 "(acme.dns.server, acme.dns.zone)"
             )
         case dns.rcode.NOTZONE:
