@@ -18,7 +18,6 @@ import contextlib
 import json
 import logging
 import os
-import select
 import signal
 import socket
 import threading
@@ -31,6 +30,7 @@ from typing import NoReturn
 from ..errors import IssuanceError, NotSet
 from ..late_dataclass import dataclass
 from ..link import DnsApi
+from ..readable import readable
 from ..text import printable, signal_name
 from . import api_calls
 from .api_calls import Request
@@ -127,7 +127,7 @@ class ApiProcess:
                 told = True
             if time.monotonic() > deadline:
                 raise TimeoutError("it does not answer")
-            if select.select([self._sock], [], [], _LOOK_EVERY)[0]:
+            if readable([self._sock], _LOOK_EVERY):
                 data = self._sock.recv(_LONGEST)
                 if not data:
                     raise ConnectionError("it has ended")
@@ -229,7 +229,7 @@ class _Server:
             if left <= 0:
                 failure = Reply(f"took longer than {patience:g} s (acme.dns.hook_timeout)")
                 break
-            ready = select.select([reading, self._sock.fileno()], [], [], left)[0]
+            ready = readable([reading, self._sock.fileno()], left)
             if self._sock.fileno() in ready:  # to be stopped, or nobody waits any more
                 self._sock.recv(_LONGEST)
                 failure = Reply("was ended, because the program is being stopped", stopped=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import signal
 import sys
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TextIO
 
+from acme_client.readable import readable
 from acme_client.text import moment, printable, spell
 
 from ..ipc.documents import TopDocument, TopRow, UpstreamStatus
@@ -281,7 +281,7 @@ def _size_of(out: TextIO) -> os.terminal_size:
 def _key(resized: int, interval: float) -> str | None:
     """Return what was typed; None when the interval is over, "" when the terminal has another
     size."""
-    ready, _, _ = select.select([sys.stdin, resized], [], [], interval)
+    ready = readable([sys.stdin.fileno(), resized], interval)
     if resized in ready:
         os.read(resized, 64)
         return ""

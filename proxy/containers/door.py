@@ -18,11 +18,12 @@ import errno
 import grp
 import logging
 import os
-import select
 import signal
 import socket
 import stat
 from pathlib import Path
+
+from acme_client.readable import readable
 
 from .. import sandbox
 from ..sandbox.confinement import Mode
@@ -64,7 +65,7 @@ class Door:
         ended."""
         try:
             self._sock.sendall(_ASKED)
-            if not select.select([self._sock], [], [], 2 * _WITHIN)[0]:
+            if not readable([self._sock], 2 * _WITHIN):
                 raise Refused(errno.ETIMEDOUT)
             data, fds, _flags, _address = socket.recv_fds(self._sock, 1024, 1)
         except OSError:

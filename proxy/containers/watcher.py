@@ -16,7 +16,6 @@ import contextlib
 import errno
 import logging
 import os
-import select
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from dataclasses import field, replace
 from urllib.parse import urlsplit
 
 from acme_client.late_dataclass import dataclass
+from acme_client.readable import readable
 
 from .. import log as logs
 from .. import sandbox
@@ -159,7 +159,7 @@ class Watcher:
         readers: list[Channel | Events] = [self._channel]
         if self._events is not None:
             readers.append(self._events)
-        ready = select.select(readers, [], [], max(until - now, 0.0))[0]
+        ready = readable(readers, until - now)
         if self._channel in ready:
             self._channel.receive()  # nothing is said to this process but its end
         if self._events is not None and self._events in ready:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import resource
-import select
 import signal
 import time
 from collections.abc import Iterator
+
+from acme_client.readable import readable
 
 from ...filters.code import CannotLoad, FilterCode
 from ..schema.own_filters import FilterUse
@@ -112,7 +113,7 @@ def _answer(pipe: int, count: int) -> list[str]:
     data = b""
     while len(data) < _MOST_ANSWER:
         left = until - time.monotonic()
-        if left <= 0 or not select.select([pipe], [], [], left)[0]:
+        if left <= 0 or not readable([pipe], left):
             return [f"it has not been loaded within {_WITHIN:g} s"] * count
         piece = os.read(pipe, 65536)
         if not piece:

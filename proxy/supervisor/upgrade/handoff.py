@@ -21,7 +21,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import select
 import socket
 import sys
 import time
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import assert_never
 
 from acme_client.late_dataclass import dataclass
+from acme_client.readable import readable
 
 from ...config.model import OwnCertificate
 from ...containers.door import Door
@@ -225,7 +225,7 @@ def _receive(channel: Channel) -> tuple[_Received, HandedFacts]:
     deadline = time.monotonic() + _RECEIVED_WITHIN
     while True:
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([channel], [], [], left)[0]:
+        if left <= 0 or not readable([channel], left):
             raise TimeoutError("it is not complete")
         for said, fds in channel.receive():
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -129,6 +130,21 @@ def test_an_end_without_a_word_is_told_with_its_status(end: Callable[[], int], s
 def test_nothing_is_taken_that_is_no_part_of_a_configuration(what: object) -> None:
     with pytest.raises(pickle.UnpicklingError, match="no part of a configuration"):
         config_process.understood(pickle.dumps(what))
+
+
+def test_a_filter_is_tried_where_many_descriptors_are_open(options: Options, folder: Path) -> None:
+    """As in a server of many sites, which reads its configuration again."""
+    (folder / "plain.py").write_text(
+        "class Plain:\n    def request(self, exchange):\n        pass\n"
+    )
+    (folder / "config.yaml").write_text(
+        "state: state\nsites: [{names: [a.test], root: www, use: [plain:Plain]}]\n"
+    )
+    with contextlib.ExitStack() as open_files:
+        while open_files.enter_context(open(os.devnull)).fileno() < 1024:
+            pass
+        found = read(options)
+    assert found.config.sites[0].rules.use
 
 
 def test_code_of_users_has_no_descriptor_of_ours(options: Options, folder: Path) -> None:
