@@ -73,7 +73,8 @@ def test_several_certificates_are_obtained_kept_and_used_again(
                     == f"https://{name}:{ports[1]}/x?y"
                 )
             # The log tells each attempt in one line.
-            (line,) = [one for one in server.log if one["message"].startswith("two.example:")]
+            obtained = "two.example: certificate obtained"
+            (line,) = [one for one in server.log if one["message"].startswith(obtained)]
             assert re.fullmatch(
                 r"two.example: certificate obtained from 127.0.0.1:\d+ by http-01 in [\d.]+ s, "
                 r"valid \d+ days, renews about 20[\dTZ:-]+",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,11 @@ def found() -> list[Python]:
 
 
 def environment(python: Python) -> Path:
-    """A virtual environment of its own, with the exact packages of every other; made once."""
+    """A virtual environment of its own, with the exact packages of every other; made once. For the
+    Python that runs this it is the one that runs this: in the Debian of the matrix nothing can be
+    fetched."""
+    if python.version == sys.version_info[:3]:
+        return Path(sys.prefix)
     lock = REPOSITORY / "requirements/dev.txt"
     venv = CACHE / f"python-{python.name}"
     ready = venv / f".ready-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
