@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from acme_client.storage.etcd.sealing import new_secret
 from support.http.client import http, https
 from support.program.ports import free_ports
 from support.program.server import REPOSITORY, Server
@@ -95,9 +96,12 @@ def test_promtool_takes_every_expression_of_the_dashboard(tmp_path: Path) -> Non
 
 @pytest.fixture
 def names(folder: Path, root: Path) -> set[str]:
-    """Names of all that /metrics has, as a server shows it that has answered a request."""
-    one, two, three = free_ports(3)
-    config = folder / "config.yaml"
+    """Names of all that /metrics has, as a server shows it that has answered a request, and one in
+    a cluster, whose engine is away."""
+    one, two, three, nobody = free_ports(4)
+    config, secret = folder / "config.yaml", folder / "cluster.key"
+    secret.write_text(new_secret() + "\n")
+    secret.chmod(0o644)
     config.write_text(
         f"listen: {{http: ['127.0.0.1:{one}'], https: ['127.0.0.1:{two}']}}\n"
         f"state: {folder / 'state'}\nadmin: {{listen: 127.0.0.1:{three}}}\nsites:\n"
@@ -109,6 +113,12 @@ def names(folder: Path, root: Path) -> set[str]:
         ca = folder / "state/internal-ca/root.pem"
         assert https(two, "a.test", ca).asks("/", "a.test").status == 200
         text = http(three).asks("/metrics", "127.0.0.1").body.decode()
+    engine = f"etcd: ['http://127.0.0.1:{nobody}'], secret_file: {secret}"
+    alone = config.read_text()
+    config.write_text(f"{alone}cluster: {{name: shop, node: web-1, {engine}}}\n")
+    with Server(["--config", str(config)], folder) as server:
+        server.await_status(folder / "state", lambda document: document["cluster"] is not None)
+        text += http(three).asks("/metrics", "127.0.0.1").body.decode()
     kinds = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
     found = set()
     for name, kind in kinds:
