@@ -469,6 +469,8 @@ def perform(
             keeper.keep_pair(managed)
         case Task.KEEP_RECORD:
             keeper.keep_record(managed)
+        case Task.KEEP_REQUEST:
+            keeper.keep_request(managed)
         case Task.SERVE:
             keeper.serve_again([managed])
             keeper.report(managed)

@@ -155,7 +155,7 @@ class Commands:
             else:
                 managed.record = transitions.on_requested(managed.record)
                 self._act(Report(managed.name, managed))
-                self._run(Task.KEEP_RECORD, managed, "", 0)
+                self._run(Task.KEEP_REQUEST, managed, "", 0)
         command = self._revocations.pop(managed.name)
         self._reply(command, {"ok": error is None, "error": error, "message": message})
 

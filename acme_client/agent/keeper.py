@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from ..certificates.peers import Peers, no_peers
 from ..certificates.record import Proof, Record
 from ..certificates.recovery import Found
 from ..certificates.repository import CertificateRepository
-from ..certificates.shared_repository import LOST
+from ..certificates.shared_repository import LOST, Busy
 from ..errors import IssuanceError
 from ..gathering import Gathering
 from ..late_dataclass import dataclass
@@ -34,6 +35,9 @@ from ..x509.verify import CertificateAndKey, in_its_dates
 log = logging.getLogger("treehouse.certifier")
 
 _NAMED = 3  # names in a line of the log about many
+# Seconds: how long a request waits for another machine, and how often it tries.
+_REQUEST_WAITS = 30.0
+_TRIED_EVERY = 0.2
 
 
 @dataclass(slots=True)
@@ -293,9 +297,8 @@ class CertificateKeeper:
 
     def keep_record(self, managed: ManagedCertificate) -> bool:
         """On disk if the disk takes it; what is not there is only forgotten at the next start."""
-        self.prove(managed)
         try:
-            self._repository.keep_record(managed.name, managed.record)
+            self._write(managed)
         except LOST as fault:
             log.debug("%s: its record is another machine's: %s", managed.name, words(fault))
             return False
@@ -303,6 +306,26 @@ class CertificateKeeper:
             log.warning("%s: its record cannot be written: %s", managed.name, words(error))
             return False
         return True
+
+    def keep_request(self, managed: ManagedCertificate) -> None:
+        """Do as `keep_record` with the record of a certificate after which another one was asked
+        for. Wait for a machine that is at work on the record: what it writes would undo the
+        request."""
+        deadline = time.monotonic() + _REQUEST_WAITS
+        while time.monotonic() < deadline:
+            try:
+                self._write(managed)
+            except Busy:
+                time.sleep(_TRIED_EVERY)
+            except OSError:
+                break
+            else:
+                return
+        self.keep_record(managed)
+
+    def _write(self, managed: ManagedCertificate) -> None:
+        self.prove(managed)
+        self._repository.keep_record(managed.name, managed.record)
 
     def prove(self, managed: ManagedCertificate) -> None:
         """Note in the record that the certificate has been examined."""

@@ -33,6 +33,7 @@ class Task(enum.Enum):
     RECHECK = "recheck"  # whether the certificate that another one stands in for is good again
     KEEP_PAIR = "keep the certificate"  # which the disk did not take before
     KEEP_RECORD = "keep the record"
+    KEEP_REQUEST = "keep that another one was asked for"
     SERVE = "serve"  # have all workers take it
     ATTEMPT = "attempt"
     ASK = "ask when to renew"

@@ -120,8 +120,9 @@ class SharedRepository(CertificateRepository):
 
         It is written under the certificate's lock, which is taken for the writing where this
         machine does not have it. Raises `Busy` where another machine has the lock, `Conflict` where
-        the shared store has another certificate than the record is of, `Fenced` where the lock has
-        been lost; then the record is written nowhere."""
+        the shared store has another certificate than the record is of, or a request for another
+        one that the record does not know, `Fenced` where the lock has been lost; then the record is
+        written nowhere."""
         with contextlib.suppress(Unreachable):
             held = self._held.get(name)
             if held is not None:
@@ -135,6 +136,9 @@ class SharedRepository(CertificateRepository):
             kept, _pair = super().load(name)
             if kept.serial != record.serial and kept.serial is not None:
                 raise Conflict(errno.EEXIST, "another machine has obtained another certificate")
+            if kept.wanted_anew and not record.wanted_anew:
+                self._heard.add(name)
+                raise Conflict(errno.EEXIST, "another one has been asked for on another machine")
             self._share(name, {META: records.to_json(record)}, lock)
 
     def keep_pair(self, name: str, pair: CertificateAndKey) -> None:

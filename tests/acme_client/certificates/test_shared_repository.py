@@ -115,6 +115,27 @@ def test_a_record_of_another_certificate_is_not_written(opened: Open) -> None:
         other.keep_record(NAME, record("1"))
 
 
+def test_who_has_not_heard_that_another_one_was_asked_for_does_not_undo_it(opened: Open) -> None:
+    """As a machine that has asked the CA when to renew, while a person has revoked on another."""
+    one, other = (SharedRepository(MemoryStore(), opened()) for _ in range(2))
+    with one.alone(NAME):
+        one.keep(NAME, pair(1.0), record())
+    other.refresh(NAME)
+    asked_before, _pair = other.load(NAME)
+    one.keep_record(NAME, replace(record(), wanted_anew=True))
+    with pytest.raises(Conflict):
+        other.keep_record(NAME, replace(asked_before, ask_at=7.0))
+    assert other.load(NAME)[0].wanted_anew
+    assert NAME in other.watch()()
+    with one.alone(NAME):
+        assert one.load(NAME)[0].wanted_anew
+        one.keep(NAME, pair(2.0, "2"), record("2"))  # the request is met
+    other.refresh(NAME)
+    other.keep_record(NAME, replace(record("2"), ask_at=7.0))
+    assert not one.refresh(NAME)
+    assert one.load(NAME)[0].ask_at == 7.0
+
+
 @pytest.mark.parametrize(("here", "there", "wins"), [(2.0, 1.0, "here"), (1.0, 2.0, "there")])
 def test_of_two_the_one_that_was_issued_later_wins(
     opened: Open, here: float, there: float, wins: str
