@@ -31,8 +31,11 @@ from .slots import Slots
 
 log = logging.getLogger("treehouse.certifier")
 
-# When a machine tries again that has found another one at work, or no place at the CA.
+# When a machine tries again that has found another one at work, or no place at the CA. The other
+# may only be writing the record, by which this machine has heard that the certificate is due: so
+# the first times are short.
 BUSY_AGAIN = 60.0
+_BUSY_FIRST, _BUSY_GROWS = 2.0, 4
 _BUSY_PART = 1 / 30  # of a life that is short
 SLOT_AGAIN = 5.0
 # How long clients of this machine wait for another one that orders the same.
@@ -84,7 +87,9 @@ class Together:
             lock = self._lock(stack, managed, _CLIENTS_WAIT if clients_wait else 0.0)
         except Busy as busy:
             managed.hindered = f"it waits: {words(busy)}"
-            managed.postponed_until = self._later(managed)
+            soon = _BUSY_FIRST * _BUSY_GROWS**managed.found_locked
+            managed.found_locked = min(managed.found_locked + 1, 9)
+            managed.postponed_until = min(self._now() + soon, self._later(managed))
             return None
         except Unreachable as fault:
             # What a person asks for does not wait until it is known that nobody can be asked.
@@ -98,6 +103,7 @@ class Together:
             log.warning("%s: cannot be looked at: %s", managed.name, words(error))
             managed.postponed_until = self._later(managed)
             return None
+        managed.found_locked = 0
         if not self._is_needed(managed):
             return None
         try:

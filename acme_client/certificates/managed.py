@@ -75,6 +75,7 @@ class ManagedCertificate:
     asks: bool = True  # False: another machine asks when to renew it
     ready_since: float | None = None  # since when it has called for an attempt
     postponed_until: float = 0.0  # another machine is at work on it
+    found_locked: int = 0  # times in a row that another machine had its lock
     hindered: str = ""  # why the last attempt has not been begun
     no_place_until: float = 0.0  # other machines have all places at the CA
     told: tuple[History, list[AttemptStatus]] | None = field(default=None, repr=False)
