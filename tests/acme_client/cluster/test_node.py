@@ -155,6 +155,12 @@ class Machine:
     def until(self, seen: Callable[[], object], within: float = 60.0) -> None:
         self.server.until(seen, within)
 
+    def told(self, verb: str, value: dict[str, str]) -> None:
+        """Have it obey. One that reads what the others have still refuses, and says so."""
+        self.until(lambda: self.status and self.status["orders"])
+        answer = self.server.ask(verb, value)
+        assert answer["ok"], answer
+
     def put(self, pair: CertificateAndKey, name: str = NAME) -> None:
         folder = f"certificates/{name}"
         self.local.store(folder, {CHAIN: pair.chain_pem, KEY: pair.key_pem})
@@ -304,8 +310,7 @@ def test_what_is_renewed_by_hand_anywhere_is_had_everywhere(machine: Make, ca: C
         one.until(lambda one=one: one.serves() is not None)
     before = machines[0].serves()
     for number, one in enumerate(machines, 2):
-        answer = one.server.ask("renew", {"name": NAME})
-        assert answer["ok"], answer
+        one.told("renew", {"name": NAME})
         assert ca.orders()[number - 1] == one.name
         newest = one.serves()
         assert newest not in (None, before)
@@ -317,7 +322,7 @@ def test_a_revoked_one_is_replaced_once(machine: Make, ca: Ca) -> None:
     first, second = machine("web-1"), machine("web-2")
     for one in (first, second):
         one.until(lambda one=one: one.serves() is not None)
-    assert second.server.ask("revoke", {"name": NAME, "reason": "superseded"})["ok"]
+    second.told("revoke", {"name": NAME, "reason": "superseded"})
     assert ca.revoked == [ca.issued[0][1].chain_pem]
     first.until(lambda: len(ca.issued) == 2)
     for one in (first, second):
@@ -335,7 +340,7 @@ def test_wishes_that_differ_are_told_and_a_person_decides(machine: Make, ca: Ca)
     assert second.serves() == first.serves()
     second.until(lambda: second.status and second.status["members"][0]["differs"] == 1)
     assert len(ca.begun) == 1
-    assert second.server.ask("renew", {"name": NAME})["ok"]
+    second.told("renew", {"name": NAME})
     second.until(lambda: not second.contested())
     # It is more than the first one wants, and so enough.
     first.until(lambda: first.serves() == second.serves())
@@ -368,7 +373,7 @@ def test_without_the_engine_the_only_one_goes_on_and_of_several_none(
         one.until(lambda one=one: one.serves() is not None)
     etcd.kill_all()
     try:
-        assert first.server.ask("renew", {"name": NAME})["ok"]
+        first.told("renew", {"name": NAME})
         first.until(lambda: first.status and not first.status["connected"], within=40)
         assert follower.serves() != first.serves()
         # It is remembered across a restart that nobody else orders.
@@ -403,7 +408,7 @@ def test_of_several_that_order_each_waits_without_the_engine(
         time.sleep(2.0)  # twice a place; nothing that happens could be awaited
         assert ca.orders("b.example") == []
         # A person decides otherwise.
-        assert first.server.ask("renew", {"name": "b.example"})["ok"]
+        first.told("renew", {"name": "b.example"})
         assert second.serves("b.example") is None
     finally:
         etcd.start_all()
