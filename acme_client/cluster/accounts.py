@@ -24,13 +24,12 @@ from cryptography import x509
 from ..issuers import internal
 from ..issuers.account_files import ACCOUNT, CLOSED_KEY, EARLIER_KEYS, KEY, NEXT_KEY, known
 from ..storage import documents
+from ..storage.passing import PassingStore
 from ..storage.store import (
-    Changes,
     Conflict,
     Edit,
     Files,
     Lock,
-    Names,
     Store,
     Unreachable,
     Unreadable,
@@ -56,19 +55,19 @@ class _Way(enum.Enum):
     APART = enum.auto()  # each keeps its own
 
 
-class SharedFiles:
-    """`store.Store` of one machine, whose accounts and root are the cluster's. ``local`` is its
+class SharedFiles(PassingStore):
+    """A store of one machine, whose accounts and root are the cluster's. ``local`` is its
     disk, ``shared`` what all machines have. Any thread may use it. What cannot be told to the
     others is told at the next `level`."""
 
     def __init__(self, local: Store, shared: Store) -> None:
-        self._local = local
+        super().__init__(local)
         self._shared = shared
         self._said: dict[str, str] = {}  # what was logged last, by folder
 
     def level(self) -> None:
         """Have both sides have what is later. Raises OSError."""
-        folders = {f"{ACCOUNTS}/{one}" for one in self._local.list(ACCOUNTS)}
+        folders = {f"{ACCOUNTS}/{one}" for one in self._behind.list(ACCOUNTS)}
         folders |= {f"{ACCOUNTS}/{one}" for one in self._shared.list(ACCOUNTS)}
         for folder in (*sorted(folders), ROOT):
             self._level(folder)
@@ -81,7 +80,7 @@ class SharedFiles:
             except Unreadable as fault:
                 self._say(folder, f"not taken from the cluster: {fault.strerror}")
                 return
-            here = self._local.load(folder)
+            here = self._behind.load(folder)
             if folder == ROOT:
                 way = _of_roots(here, there)
             else:
@@ -99,11 +98,11 @@ class SharedFiles:
 
     def _take(self, folder: str, here: Files, there: Files) -> None:
         if folder == ROOT:
-            self._local.store(folder, there)
+            self._behind.store(folder, there)
         else:
             for name in _IN_ORDER:
                 if name in there and here.get(name) != there[name]:
-                    self._local.store(folder, {name: there[name]})
+                    self._behind.store(folder, {name: there[name]})
         log.info("%s: taken from the cluster", folder)
 
     def _offer(self, folder: str, here: Files, mark: object) -> None:
@@ -129,7 +128,7 @@ class SharedFiles:
     def lock(self, folder: str, lease: float) -> Lock | None:
         """Take the lock here, and where the others see it; then what is here is what they have.
         Without the engine it is taken here alone."""
-        ours = self._local.lock(folder, lease)
+        ours = self._behind.lock(folder, lease)
         if ours is None or not _is_shared(folder):
             return ours
         both = _Both(ours)
@@ -155,53 +154,18 @@ class SharedFiles:
             time.sleep(_LOOKED_EVERY)  # it is made by another machine in a moment
 
     def store(self, folder: str, files: Files) -> None:
-        self._local.store(folder, files)
+        self._behind.store(folder, files)
         self._try_to_level(folder)
 
     def change(self, edits: Sequence[Edit], by: Lock | None = None) -> None:
-        self._local.change(edits, by.ours if isinstance(by, _Both) else by)
+        self._behind.change(edits, by.ours if isinstance(by, _Both) else by)
         for folder in {edit.folder for edit in edits}:
             self._try_to_level(folder)
 
     def delete(self, folder: str, file: str | None = None) -> None:
-        self._local.delete(folder, file)
+        self._behind.delete(folder, file)
         if file == NEXT_KEY:  # a change of keys is over
             self._try_to_level(folder)
-
-    # As it is
-
-    def list(self, folder: str) -> Names:
-        return self._local.list(folder)
-
-    def load(self, folder: str) -> dict[str, bytes]:
-        return self._local.load(folder)
-
-    def previous(self, folder: str) -> dict[str, bytes]:
-        return self._local.previous(folder)
-
-    def append(self, folder: str, file: str, data: bytes) -> None:
-        self._local.append(folder, file, data)
-
-    def mark(self, folder: str) -> object:
-        return self._local.mark(folder)
-
-    def watch(self, folder: str, wake: object = None) -> Changes:
-        return self._local.watch(folder)
-
-    def session(self) -> str:
-        return self._local.session()
-
-    def is_ours(self, mark: str) -> bool:
-        return self._local.is_ours(mark)
-
-    def is_over(self, mark: str) -> bool:
-        return self._local.is_over(mark)
-
-    def tidy(self) -> None:
-        self._local.tidy()
-
-    def close(self) -> None:
-        self._local.close()
 
 
 class _Both:

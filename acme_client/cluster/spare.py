@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ..certificates.folder_names import FOLDER, known_name
-from ..storage.store import Changes, Edit, Files, Lock, Names, Store
+from ..storage.passing import PassingStore
+from ..storage.store import Changes, Files, Names, Store
 
 log = logging.getLogger("treehouse.certifier")
 
 
-class SpareStore:
-    """`store.Store`. Any thread may use it."""
+class SpareStore(PassingStore):
+    """``disk`` is this machine's own store. Any thread may use it."""
 
     def __init__(self, disk: Store) -> None:
-        self._disk = disk
+        super().__init__(disk)
         self._lock = threading.RLock()
         # By folder, what is to be written, in its order.
         self._kept: dict[str, list[dict[str, bytes]]] = {}
@@ -37,7 +38,7 @@ class SpareStore:
 
     def load(self, folder: str) -> dict[str, bytes]:
         with self._lock:
-            files = dict(self._disk.load(folder))
+            files = dict(super().load(folder))
             for one in self._kept.get(folder, ()):
                 files.update(one)
             return files
@@ -45,19 +46,16 @@ class SpareStore:
     def mark(self, folder: str) -> object:
         with self._lock:
             kept = [sorted(one.items()) for one in self._kept.get(folder, ())]
-            return (self._disk.mark(folder), kept) if kept else self._disk.mark(folder)
+            return (super().mark(folder), kept) if kept else super().mark(folder)
 
     def list(self, folder: str) -> Names:
         with self._lock:
             start = f"{folder}/"
             kept = {one.removeprefix(start) for one in self._kept if one.startswith(start)}
-            return sorted({*self._disk.list(folder), *kept})
-
-    def previous(self, folder: str) -> dict[str, bytes]:
-        return self._disk.previous(folder)
+            return sorted({*super().list(folder), *kept})
 
     def watch(self, folder: str, wake: Callable[[], object] | None = None) -> Changes:
-        changed = self._disk.watch(folder, wake)
+        changed = super().watch(folder, wake)
         if folder != FOLDER:
             return changed
 
@@ -77,7 +75,7 @@ class SpareStore:
             kept = self._kept.get(folder)
             if kept is None:
                 try:
-                    self._disk.store(folder, files)
+                    super().store(folder, files)
                     return
                 except OSError as error:
                     if not _is_certificate(folder):
@@ -99,47 +97,21 @@ class SpareStore:
             for folder, kept in list(self._kept.items()):
                 try:
                     while kept:
-                        self._disk.store(folder, kept[0])
+                        super().store(folder, kept[0])
                         kept.pop(0)
                 except OSError:
                     continue
                 del self._kept[folder]
                 log.info("%s: the disk has taken it", _name(folder))
 
-    def change(self, edits: Sequence[Edit], by: Lock | None = None) -> None:
-        self._disk.change(edits, by)
-
-    def append(self, folder: str, file: str, data: bytes) -> None:
-        self._disk.append(folder, file, data)
-
     def delete(self, folder: str, file: str | None = None) -> None:
         with self._lock:
-            self._disk.delete(folder, file)
+            super().delete(folder, file)
             if file is None:
                 self._kept.pop(folder, None)
                 return
             for one in self._kept.get(folder, ()):
                 one.pop(file, None)
-
-    # As the disk has it
-
-    def lock(self, folder: str, lease: float) -> Lock | None:
-        return self._disk.lock(folder, lease)
-
-    def session(self) -> str:
-        return self._disk.session()
-
-    def is_ours(self, mark: str) -> bool:
-        return self._disk.is_ours(mark)
-
-    def is_over(self, mark: str) -> bool:
-        return self._disk.is_over(mark)
-
-    def tidy(self) -> None:
-        self._disk.tidy()
-
-    def close(self) -> None:
-        self._disk.close()
 
 
 def _is_certificate(folder: str) -> bool:
