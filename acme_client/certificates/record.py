@@ -164,11 +164,10 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError
-    if not abs(value) < 1e11:  # also refuses NaN, which JSON does not know but Python reads
+    number = documents.number(value)
+    if number is None:
         raise ValueError
-    return float(value)
+    return number
 
 
 def _count(value: Any) -> int:

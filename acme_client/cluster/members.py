@@ -63,7 +63,6 @@ def read(node: str, data: bytes) -> Said:
     if documents.newer(data, VERSION) is not None:
         return Said(node, orders=True, seen=_UNKNOWN)
     said = documents.read(data, VERSION)
-    clock = said.get("clock")
     return Said(
         node=node,
         program=str(said.get("program", "")),
@@ -72,7 +71,7 @@ def read(node: str, data: bytes) -> Said:
         seen=_whole(said.get("seen")),
         behind=_whole(said.get("behind")),
         session=str(said.get("session", "")),
-        clock=float(clock) if isinstance(clock, int | float) and abs(clock) < 1e11 else None,
+        clock=documents.number(said.get("clock")),
         thumbprint=str(said.get("thumbprint", "")),
         wishes=str(said.get("wishes", "")),
     )

@@ -259,7 +259,8 @@ class SharedNames:
 
     def _site(self, folder: str) -> tuple[int, float]:
         said = documents.read(self._load(folder).get(_SITE, b""), VERSION)
-        return int(max(_moment(said.get("names")) or 0.0, 0.0)), _moment(said.get("due")) or 0.0
+        names, due = documents.number(said.get("names")), documents.number(said.get("due"))
+        return int(max(names or 0.0, 0.0)), due or 0.0
 
 
 def _folder(name: str) -> str:
@@ -275,13 +276,8 @@ def _site_files(names: int, due: float) -> dict[str, bytes]:
 
 
 def _known(said: Any) -> _Known | None:
-    outcome, site, asked = said.get("outcome"), said.get("site"), _moment(said.get("asked"))
+    outcome, site = said.get("outcome"), said.get("site")
+    asked, until = documents.number(said.get("asked")), documents.number(said.get("until"))
     if not isinstance(outcome, str) or not isinstance(site, str) or asked is None:
         return None
-    return _Known(outcome, str(said.get("why", "")), site, asked, _moment(said.get("until")))
-
-
-def _moment(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e11 else None
+    return _Known(outcome, str(said.get("why", "")), site, asked, until)

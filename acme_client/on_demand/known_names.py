@@ -14,6 +14,7 @@ from typing import Any
 
 from ..late_dataclass import dataclass
 from ..names import hostname
+from ..storage import documents
 from ..storage.journal import Journal
 from ..storage.store import Store
 
@@ -64,10 +65,12 @@ def understood(document: Mapping[str, Any]) -> Remembered:
     names: dict[str, Name] = {}
     for name, value in _mapping(document.get("names")):
         kept = dict(_mapping(value))
-        site, asked_at = kept.get("site"), _moment(kept.get("asked_at"))
+        site, asked_at = kept.get("site"), documents.number(kept.get("asked_at"))
         if isinstance(site, str) and asked_at is not None and hostname(name) == name:
             names[name] = Name(site, asked_at)
-    moments = {site: _moment(value) for site, value in _mapping(document.get("allowances"))}
+    moments = {
+        site: documents.number(value) for site, value in _mapping(document.get("allowances"))
+    }
     return Remembered(names, {site: due for site, due in moments.items() if due is not None})
 
 
@@ -119,9 +122,3 @@ def _entry(one: Name) -> dict[str, object]:
 
 def _mapping(value: Any) -> list[tuple[str, Any]]:
     return [*value.items()] if isinstance(value, dict) else []
-
-
-def _moment(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e11 else None  # NaN is not either

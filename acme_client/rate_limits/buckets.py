@@ -27,6 +27,7 @@ from typing import Any
 from ..certificates.retry import RETRY_AFTER_MOST
 from ..gcra import gcra
 from ..late_dataclass import dataclass
+from ..storage import documents
 from ..text import spell_exactly
 from .published import (
     Cost,
@@ -315,14 +316,15 @@ class Buckets:
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> Buckets:
         """Take what can be read. Lost buckets begin full: the CA still has its own count."""
-        at = document.get("at")
         held = {
-            key: Hold(float(one["until"]), str(one.get("why")))
+            key: Hold(until, str(one.get("why")))
             for key, one in _items(document.get("held"))
-            if isinstance(one, Mapping) and _is_moment(one.get("until"))
+            if isinstance(one, Mapping)
+            and (until := documents.number(one.get("until"))) is not None
         }
-        due = {key: float(one) for key, one in _items(document.get("due")) if _is_moment(one)}
-        return cls(due, held, float(at) if at is not None and _is_moment(at) else None)
+        dues = {key: documents.number(one) for key, one in _items(document.get("due"))}
+        due = {key: one for key, one in dues.items() if one is not None}
+        return cls(due, held, documents.number(document.get("at")))
 
 
 def domains(names: tuple[str, ...]) -> list[str]:
@@ -345,8 +347,3 @@ def moment(unix: float) -> str:
 
 def _items(value: Any) -> Iterable[tuple[str, Any]]:
     return value.items() if isinstance(value, Mapping) else ()
-
-
-def _is_moment(value: Any) -> bool:
-    """Also refuses NaN and infinity, which JSON does not know but Python reads."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e11

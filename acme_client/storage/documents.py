@@ -73,6 +73,14 @@ def newer(data: bytes, version: int) -> int | None:
     return _version(document)
 
 
+def number(value: object) -> float | None:
+    """Return a moment, a span or a count; None for what is none, such as NaN and infinity, which
+    JSON does not know but Python reads."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e11 else None
+
+
 def _version(document: dict[str, Any]) -> int:
     version = document.get("version", 1)
     return version if isinstance(version, int) and 0 < version < 10**6 else 1
