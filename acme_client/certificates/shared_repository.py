@@ -37,9 +37,9 @@ from ..storage.store import (
 )
 from ..x509 import verify
 from ..x509.verify import CertificateAndKey
-from . import offered
 from . import record as records
 from .folder_names import FOLDER, known_name, names_of
+from .offered import Refusals, judged
 from .record import Record
 from .repository import META, CertificateRepository, files_of, folder_of, read
 
@@ -77,7 +77,12 @@ class SharedRepository(CertificateRepository):
         self._hearing = threading.Lock()
         self._heard: set[str] = set()  # names to look at, whatever the stores tell
         self._newer: set[str] = set()  # names whose records a newer program writes
-        self.refused: dict[str, str] = {}  # why what is offered is not taken, by name
+        self._refusals = Refusals()
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why what is offered is not taken, by name."""
+        return self._refusals.by_name
 
     def want(self, name: str, names: Sequence[str]) -> None:
         """Have a certificate as well that no configuration names."""
@@ -190,48 +195,40 @@ class SharedRepository(CertificateRepository):
         (self._newer.add if newer else self._newer.discard)(name)
         shared, pair = read(found)
         if pair is None:
-            self.refused.pop(name, None)
+            self._refusals.end(name)
             if here is None and META in found and shared != kept and not newer:
                 self.keep_record_here(name, shared)  # of attempts that have failed
             return here is not None
         if pair == here:
-            self.refused.pop(name, None)
+            self._refusals.end(name)
             if shared != kept and not newer:
                 self.keep_record_here(name, shared)
             return False
-        why = self._fault(name, pair, shared, here)
+        why = self._objection(name, pair, shared, here)
         if why:
             is_ours = self._refuse(name, why, kept, here)
             # Whoever has made a later one would write that again, and so on for ever.
             return is_ours and here is not None and _issued(here) > _issued(pair)
-        self.refused.pop(name, None)
+        self._refusals.end(name)
         if here is not None and _issued(here) > _issued(pair):
             return True
         if _issued(pair) > 0.0:  # it can be read
             self.keep_here(name, pair, shared)
         return False
 
-    def _fault(
+    def _objection(
         self, name: str, pair: CertificateAndKey, shared: Record, here: CertificateAndKey | None
     ) -> str:
-        """Say why a pair is not to take the place of what is here; empty where it may. One that
-        serves less may if a machine of the cluster has ordered it: a person has decided so."""
+        """Say why a pair is not to take the place of what is here; empty where it may."""
         wanted = self._wanted.get(name)
         if wanted is None:
             return ""
-        facts, why = offered.examined(pair, wanted)
-        if facts is None or why:
-            return why
-        if shared.made is not None and shared.serial == facts.serial:
-            return ""
-        lost = offered.loses(facts, here, wanted, self._wall())
-        return offered.loses_in_words(lost) if lost else ""
+        ordered = shared.serial if shared.made is not None else None
+        return judged(pair, here, wanted, self._wall(), ordered)[1]
 
     def _refuse(self, name: str, why: str, kept: Record, here: CertificateAndKey | None) -> bool:
         """Keep what is here; returns whether it is this machine's to put it right."""
-        if self.refused.get(name) != why:
-            log.error("%s: what the cluster has is not taken, what is here stays: %s", name, why)
-        self.refused[name] = why
+        self._refusals.add(name, why)
         return here is not None and kept.made is not None and kept.made.node == self._node
 
     def catch_up(self, found: Iterable[tuple[str, Files | Unreadable]]) -> None:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from ..certificates import offered as offers
 from ..certificates.folder_names import FOLDER, folder_name, known_name
+from ..certificates.offered import Refusals, judged
 from ..certificates.repository import META, files_of, folder_of, pair_of
 from ..errors import IssuanceError
 from ..storage.etcd.store import EtcdStore
@@ -40,7 +40,12 @@ class Replica:
         self._local = local
         self.wanted = wanted
         self._now = now
-        self.refused: dict[str, str] = {}  # why what the engine has is not taken, by name
+        self._refusals = Refusals()
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why what the engine has is not taken, by name."""
+        return self._refusals.by_name
 
     def refused_folders(self) -> set[str]:
         """Name what was not taken: it may be wanted by now, or what is here may have ended."""
@@ -54,7 +59,7 @@ class Replica:
             if name is None or name not in self.wanted:
                 continue
             if isinstance(files, OSError):
-                self._refuse(name, str(files.strerror))
+                self._refusals.add(name, str(files.strerror))
             else:
                 taken |= self._take(name, files)
         return taken
@@ -67,7 +72,7 @@ class Replica:
         try:
             files = self._shared.load(f"{FOLDER}/{folder}")
         except Unreadable as fault:
-            self._refuse(name, str(fault.strerror))
+            self._refusals.add(name, str(fault.strerror))
             return False
         return self._take(name, files)
 
@@ -77,17 +82,13 @@ class Replica:
             return False
         here = pair_of(self._local.load(folder_of(name)))
         if here == offered:
-            self.refused.pop(name, None)
+            self._refusals.end(name)
             return False
-        facts, why = offers.examined(offered, self.wanted[name])
+        facts, why = judged(offered, here, self.wanted[name], self._now())
         if facts is None or why:
-            self._refuse(name, why)
+            self._refusals.add(name, why)
             return False
-        lost = offers.loses(facts, here, self.wanted[name], self._now())
-        if lost:
-            self._refuse(name, offers.loses_in_words(lost))
-            return False
-        self.refused.pop(name, None)
+        self._refusals.end(name)
         if not self._is_newer(facts, here):
             return False
         folder = folder_of(name)
@@ -107,8 +108,3 @@ class Replica:
         if ours.not_after <= self._now():
             return facts.not_after > ours.not_after
         return facts.not_before >= ours.not_before
-
-    def _refuse(self, name: str, why: str) -> None:
-        if self.refused.get(name) != why:
-            log.error("%s: what the cluster has is not taken, what is here stays: %s", name, why)
-        self.refused[name] = why
