@@ -168,18 +168,22 @@ class _Order:
         return new
 
 
+def differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str | None]:
+    """Return what another machine wants otherwise than we do; None: not at all. Most machines share
+    one table."""
+    if theirs is ours or theirs == ours:
+        return {}
+    return {
+        name: theirs.get(name)
+        for name in ours.keys() | theirs.keys()
+        if theirs.get(name) != ours.get(name)
+    }
+
+
 def _contested(several: Iterable[Mapping[str, str]]) -> set[str]:
-    """Name the certificates that are wanted to be different. Most members share one table."""
+    """Name the certificates that are wanted to be different."""
     tables = list({id(one): one for one in several}.values())
-    found: set[str] = set()
-    for other in tables[1:]:
-        if other != tables[0]:
-            found |= {
-                name
-                for name in other.keys() | tables[0].keys()
-                if other.get(name) != tables[0].get(name)
-            }
-    return found
+    return set().union(*(differences(tables[0], one) for one in tables[1:]))
 
 
 def no_peers() -> Peers:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from ..certificates.peers import Member
+from ..certificates.peers import Member, differences
 from ..challenges.document import FOLDER as CHALLENGES
 from ..link import Link
 from ..status import MemberStatus
@@ -22,7 +22,7 @@ from ..text import timestamp
 from .challenges import Answered, ClusterLink, Told
 from .echo import Echo
 from .faults import Faults
-from .members import MEMBERS, WRITTEN_EVERY, Clocks, Said, WishBook, Wishes, differences, read
+from .members import MEMBERS, WRITTEN_EVERY, Clocks, Said, WishBook, Wishes, read
 from .settings import ClusterSettings
 
 log = logging.getLogger("treehouse.certifier")

@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..certificates.peers import Member
+from ..certificates.peers import Member, differences
 from ..late_dataclass import dataclass
 from ..storage import documents
 from ..storage.etcd.store import EtcdStore
@@ -170,17 +170,6 @@ class Clocks:
     def keep_only(self, nodes: set[str]) -> None:
         for node in self._written.keys() - nodes:
             del self._written[node], self._ahead[node]
-
-
-def differences(ours: Wishes, theirs: Wishes) -> dict[str, str | None]:
-    """Return what another machine wants otherwise than we do; None: not at all."""
-    if theirs is ours:
-        return {}
-    return {
-        name: theirs.get(name)
-        for name in ours.keys() | theirs.keys()
-        if theirs.get(name) != ours.get(name)
-    }
 
 
 def remembered(members: Mapping[str, Member], ours: Wishes) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from ipaddress import ip_address
 from itertools import chain
 
 from ..schema.document import Site
-from ..schema.parse import Parsed
-from ..schema.site import ACTIONS, Serving
+from ..schema.parse import Parsed, servings
+from ..schema.site import ACTIONS
 from ..syntax.faults import Fault, Path, Wrong, shown
 from ..syntax.names import parse_name
 from ..values import Address
@@ -31,7 +31,7 @@ def backends(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
     """Yield a fault for each backend that is this proxy: each request would come back until it is
     refused."""
     listen = parsed.document.listen
-    for path, serving in _servings(site, at):
+    for path, serving in servings(site, at):
         for number, each in enumerate(serving.backend or ()):
             backend = Address(each.url.host, each.url.port)
             if any(_reaches(backend, own) for own in chain(listen.http, listen.https)):
@@ -49,7 +49,7 @@ def redirects(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
     answered = any(key in site.given for key in ACTIONS)
     taken = {"/*": at} if not answered else {}
     taken |= {route.path: (*at, "routes", i) for i, route in enumerate(site.routes)}
-    for path, serving in _servings(site, at):
+    for path, serving in servings(site, at):
         if serving.redirect is None or any(key in serving.given for key in ACTIONS):
             continue
         way = next((one for one, place in taken.items() if place == path), None)
@@ -60,12 +60,6 @@ def redirects(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
                 f"{shown(serving.redirect)} leads back here, round and round",
                 "redirect to another name or path, or give that path a route of its own",
             )
-
-
-def _servings(site: Site, at: Path) -> Iterator[tuple[Path, Serving]]:
-    yield at, site
-    for number, route in enumerate(site.routes):
-        yield (*at, "routes", number), route
 
 
 def _reaches(backend: Address, own: Address) -> bool:

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 
 from ..schema.inherit import innermost
-from ..schema.parse import Parsed
+from ..schema.parse import Parsed, servings
 from ..schema.rules import Rules
-from ..schema.site import Serving
 from ..syntax.faults import Fault, Path
 from .reader import Reader, Trouble, reach
 
@@ -26,9 +25,7 @@ def check(parsed: Parsed, reader: Reader | None, notices: list[Fault]) -> Iterat
     yield from _error_pages(*top, parsed, reader, notices)
     for index, site in parsed.sites:
         at: Path = ("sites", index)
-        levels: list[tuple[Path, Serving]] = [(at, site)]
-        levels += [((*at, "routes", number), route) for number, route in enumerate(site.routes)]
-        for path, level in levels:
+        for path, level in servings(site, at):
             yield from _error_pages(path, level, parsed, reader, notices)
             if level.root is None or reader is None or not os.path.isdir(level.root):
                 continue

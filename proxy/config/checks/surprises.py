@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 from ..schema.document import Site
 from ..schema.inherit import innermost
-from ..schema.parse import Parsed
+from ..schema.parse import Parsed, servings
 from ..schema.site import ACTIONS, responds
 from ..syntax.faults import Fault, Path, shown
 from . import circles
@@ -52,8 +52,7 @@ def _without_answer(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
 
 def _shown_source(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
     """Find scripts that are named as pages where nobody runs them: their source would be sent."""
-    inner = [((*at, "routes", number), route) for number, route in enumerate(site.routes)]
-    for path, serving in [(at, site), *inner]:
+    for path, serving in servings(site, at):
         if serving.root is None or "fastcgi" in serving.given:
             continue
         rules = innermost(((), parsed.document), (at, site), (path, serving)).rules

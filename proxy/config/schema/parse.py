@@ -44,9 +44,14 @@ class Parsed:
     def servings(self) -> Iterator[tuple[Path, Serving]]:
         """Yield every sound site, each followed by its routes."""
         for index, site in self.sites:
-            yield ("sites", index), site
-            for number, route in enumerate(site.routes):
-                yield ("sites", index, "routes", number), route
+            yield from servings(site, ("sites", index))
+
+
+def servings(site: Site, at: Path) -> Iterator[tuple[Path, Serving]]:
+    """Yield a site, which stands at a place, and its routes."""
+    yield at, site
+    for number, route in enumerate(site.routes):
+        yield (*at, "routes", number), route
 
 
 def validate(
