@@ -1,9 +1,10 @@
 """A store on etcd, shared by several machines.
 
-store    the contract on keys and transactions; locks and sessions under a lease
-watch    hears of changes, and misses none
-lease    what ends when its holder is gone
-api      the calls, over the JSON gateway
-figures  how long calls take, and how often a step was refused
-sealing  nobody who has a copy of the engine's data can read or forge it
+store       the contract on keys and transactions; locks and sessions under a lease
+operations  what a transaction is made of
+watch       hears of changes, and misses none
+lease       what ends when its holder is gone
+api         the calls, over the JSON gateway
+figures     how long calls take, and how often a step was refused
+sealing     nobody who has a copy of the engine's data can read or forge it
 """

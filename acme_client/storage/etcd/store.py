@@ -24,8 +24,8 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from ..store import (
     ANYTHING,
@@ -41,6 +41,16 @@ from ..store import (
 )
 from .api import Answer, EtcdApi, below, decoded, encoded, number
 from .lease import LASTS, Lease
+from .operations import (
+    Operation,
+    changed_at,
+    created_at,
+    has_value,
+    none_later,
+    reading,
+    removal,
+    writing,
+)
 from .sealing import NotOpened, Seals
 from .watch import Watch
 
@@ -54,7 +64,6 @@ _PAGE = 200
 # What is to pass away by itself has one lease for so many seconds: each costs the engine a write.
 _LEASE_SHARED_FOR = 60.0
 
-Operation = Mapping[str, Any]
 # Said here, because `list` means something else inside the class.
 Operations = list[Operation]
 Numbers = list[int]
@@ -167,7 +176,7 @@ class EtcdStore:
                 else:
                     for last in folders[edit.folder].values:
                         key = self._key(edit.folder, last)
-                        operations[key] = _removal(key)
+                        operations[key] = removal(key)
                     folders[edit.folder].values.clear()
             return compares, list(operations.values())
 
@@ -188,10 +197,10 @@ class EtcdStore:
             seen = self._folder(folder)
             compares = self._is_still(folder, seen)
             if file is None:
-                return compares, [_removal(self._key(folder, last)) for last in seen.values]
+                return compares, [removal(self._key(folder, last)) for last in seen.values]
             operations: Operations = []
             if file in seen.values:
-                return [], [_removal(self._key(folder, file))]
+                return [], [removal(self._key(folder, file))]
             held = self._opened_together(folder, seen, _TOGETHER)
             if held.pop(file, None) is not None:
                 operations.append(self._put(folder, _TOGETHER, _joined(held)))
@@ -229,11 +238,11 @@ class EtcdStore:
         held = self._session()
         key = self._lock_key(folder)
         ours = secrets.token_hex(8)
-        put = _writing(key, ours.encode(), lease=str(held.name))
+        put = writing(key, ours.encode(), lease=str(held.name))
         try:
-            answer = self._transaction([_created_at(key, 0)], [put], [_reading(key)])
+            answer = self._transaction([created_at(key, 0)], [put], [reading(key)])
         except OSError:
-            self._left.append((key, _is(key, ours.encode())))
+            self._left.append((key, has_value(key, ours.encode())))
             raise
         if answer.get("succeeded"):
             return _EtcdLock(self, key, number(answer["header"].get("revision")), held)
@@ -248,7 +257,7 @@ class EtcdStore:
         not end by themselves, because our session goes on. Raises OSError."""
         while self._left:
             key, condition = self._left[0]
-            self._transaction([condition], [_removal(key)])
+            self._transaction([condition], [removal(key)])
             with contextlib.suppress(ValueError):  # another thread was faster
                 self._left.remove((key, condition))
 
@@ -276,8 +285,8 @@ class EtcdStore:
                 closed.append(key)
                 continue
             # The lease stays what it is.
-            put = _writing(key, sealed, ignore_lease=True)
-            answer = self._transaction([_changed_at(key, revision)], [put])
+            put = writing(key, sealed, ignore_lease=True)
+            answer = self._transaction([changed_at(key, revision)], [put])
             done += bool(answer.get("succeeded"))
         return done, closed
 
@@ -408,14 +417,9 @@ class EtcdStore:
         # Names of files sort before "0": a folder within this one is another matter, but then it
         # has no files of its own.
         return [
-            {
-                **below(start),
-                "target": "MOD",
-                "result": "LESS",
-                "mod_revision": str(latest + 1),
-            },
+            none_later(start, latest),
             *(
-                _changed_at(self._key(folder, last), revision)
+                changed_at(self._key(folder, last), revision)
                 for last, revision in seen.revisions.items()
             ),
         ]
@@ -444,7 +448,7 @@ class EtcdStore:
         sealed = self._seals.seal(key, folder, data)
         if into is not None:
             into.values[last] = sealed
-        return _writing(key, sealed, lease=str(lease))
+        return writing(key, sealed, lease=str(lease))
 
     def _opened(self, folder: str, last: str, sealed: bytes) -> bytes:
         key = self._key(folder, last)
@@ -528,9 +532,9 @@ class _EtcdLock:
     def release(self) -> None:
         self._given_back = True
         try:
-            self._store._transaction(_fence(self), [_removal(self.key)])
+            self._store._transaction(_fence(self), [removal(self.key)])
         except OSError:
-            self._store._left.append((self.key, _created_at(self.key, self.token)))
+            self._store._left.append((self.key, created_at(self.key, self.token)))
             raise
 
 
@@ -538,40 +542,7 @@ def _fence(by: object) -> Operations:
     """The condition that a lock is its holder's still."""
     if not isinstance(by, _EtcdLock):
         return []
-    return [_created_at(by.key, by.token)]
-
-
-def _created_at(key: str, revision: int) -> Operation:
-    """The condition that a key was created at this revision; 0: that there is no such key."""
-    return {
-        "key": encoded(key),
-        "target": "CREATE",
-        "result": "EQUAL",
-        "create_revision": str(revision),
-    }
-
-
-def _is(key: str, value: bytes) -> Operation:
-    """The condition that a key has this value."""
-    return {"key": encoded(key), "target": "VALUE", "result": "EQUAL", "value": encoded(value)}
-
-
-def _changed_at(key: str, revision: int) -> Operation:
-    """The condition that a key was written last at this revision."""
-    return {"key": encoded(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
-
-
-def _reading(key: str) -> Operation:
-    return {"request_range": {"key": encoded(key)}}
-
-
-def _writing(key: str, value: bytes, **options: object) -> Operation:
-    """Write a key; ``options`` are further fields of etcd's PutRequest, such as ``lease``."""
-    return {"request_put": {"key": encoded(key), "value": encoded(value), **options}}
-
-
-def _removal(key: str) -> Operation:
-    return {"request_delete_range": {"key": encoded(key)}}
+    return [created_at(by.key, by.token)]
 
 
 def _joined(files: Files) -> bytes:

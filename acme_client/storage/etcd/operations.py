@@ -1,0 +1,58 @@
+"""What a transaction of etcd is made of: conditions and operations, as its JSON has them. Pure.
+
+Names of fields are those of etcdserverpb.Compare and RequestOp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .api import below, encoded
+
+Operation = Mapping[str, Any]
+
+
+def none_later(start: str, revision: int) -> Operation:
+    """The condition that no key which begins so was written after this revision."""
+    return {
+        **below(start),
+        "target": "MOD",
+        "result": "LESS",
+        "mod_revision": str(revision + 1),
+    }
+
+
+def created_at(key: str, revision: int) -> Operation:
+    """The condition that a key was created at this revision; 0: that there is no such key."""
+    return {
+        "key": encoded(key),
+        "target": "CREATE",
+        "result": "EQUAL",
+        "create_revision": str(revision),
+    }
+
+
+def has_value(key: str, value: bytes) -> Operation:
+    """The condition that a key has this value."""
+    return {"key": encoded(key), "target": "VALUE", "result": "EQUAL", "value": encoded(value)}
+
+
+def changed_at(key: str, revision: int) -> Operation:
+    """The condition that a key was written last at this revision."""
+    return {"key": encoded(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
+
+
+def reading(key: str) -> Operation:
+    """Read a key."""
+    return {"request_range": {"key": encoded(key)}}
+
+
+def writing(key: str, value: bytes, **options: object) -> Operation:
+    """Write a key; ``options`` are further fields of etcd's PutRequest, such as ``lease``."""
+    return {"request_put": {"key": encoded(key), "value": encoded(value), **options}}
+
+
+def removal(key: str) -> Operation:
+    """Delete a key, if it is there."""
+    return {"request_delete_range": {"key": encoded(key)}}
