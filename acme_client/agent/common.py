@@ -1,4 +1,4 @@
-"""What the lifecycle works on: this machine's own store, or what several machines have together.
+"""Chooses the stores that the lifecycle works on: this machine's own, or those of several machines.
 
 A machine alone, and one that only takes certificates, keeps and counts for itself.
 """

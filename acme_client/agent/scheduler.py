@@ -349,8 +349,8 @@ class Scheduler:
             moment = transitions.next_moment(record)
             if record.state is State.FRESH and record.ask_at is not None and record.ask_at <= now:
                 if self._may_ask:
-                    # What another machine is told that asks, is heard of; whether this one asks
-                    # changes with the members only (`_meet`).
+                    # If another machine asks the CA, this machine hears the answer from the shared
+                    # record. Whether this machine asks changes with the members only (`_meet`).
                     managed.asks = self._turns.asks(managed)
                 if self._may_ask and managed.asks:
                     heapq.heappush(

@@ -92,7 +92,8 @@ class Together:
             managed.postponed_until = min(self._now() + soon, self._later(managed))
             return None
         except Unreachable as fault:
-            # What a person asks for does not wait until it is known that nobody can be asked.
+            # An order that a person asks for does not wait until this machine knows for certain
+            # that the shared store is away.
             asked = managed.by_hand or (managed.tickets and not managed.wanted.on_demand_for)
             if not (self._peers.away or asked):
                 managed.hindered = f"it waits: {words(fault)}"

@@ -47,7 +47,7 @@ _LOOKED_EVERY = 0.3
 
 
 class _Way(enum.Enum):
-    """What is to be done with two versions of one folder."""
+    """Which version of a folder, ours or the cluster's, takes the other's place."""
 
     NOTHING = enum.auto()
     TAKE = enum.auto()

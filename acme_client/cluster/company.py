@@ -61,7 +61,7 @@ class Company:
         self._behind = behind
         self._thumbprint = thumbprint
         self.thumbprint = ""
-        """Of the account's key, as a machine that orders says."""
+        """Of the account's key, as told by a machine that orders; "" while none has told it."""
         self._tell = told
         self._met = met
         self._now = now

@@ -126,4 +126,4 @@ class Gate:
         """Nothing is left by writers that are interrupted."""
 
     def close(self) -> None:
-        """The engine's store is closed by whoever has opened it."""
+        """Leave the engine's store open: `node` has opened it, and closes it."""

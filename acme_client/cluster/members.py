@@ -1,4 +1,5 @@
-"""What each machine says of itself in the engine, and what the others make of it.
+"""The documents by which each machine tells the others of itself, in the engine, and how they are
+read.
 
     members/NODE     who it is, whether it orders, how far it is, its clock; with its session
     wishes/NODE/n    what it wants each certificate to be (`certificates.wishes`), in parts
@@ -30,7 +31,8 @@ _PART = 2000
 # before we looked, it is not known when it was written.
 WRITTEN_EVERY = 30.0
 _HEARD_WITHIN = 5.0
-# How far a machine is that says so in a form which is not known here: nobody waits for it.
+# The revision that a machine with a newer program counts as having seen. We cannot read which one
+# it has seen, and do not wait for it.
 _UNKNOWN = 1 << 62
 
 Wishes = Mapping[str, str]
@@ -38,7 +40,7 @@ Wishes = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a machine has said. ``session``: of the engine's, with which it vanishes; ``clock``:
+    """A machine's document, read. ``session``: of the engine's, with which it vanishes; ``clock``:
     Unix seconds when it was written; ``thumbprint``: of the account's key, which is public;
     ``wishes``: the digest of its wishes."""
 
@@ -93,7 +95,7 @@ def digest(wishes: Wishes) -> str:
 
 
 class WishBook:
-    """What this machine wants (``ours``), and what the others do. Used by one thread."""
+    """The wishes of this machine (``ours``) and of the others. Used by one thread."""
 
     def __init__(self, shared: EtcdStore, node: str, ours: Wishes) -> None:
         self._shared = shared

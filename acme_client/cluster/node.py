@@ -63,9 +63,9 @@ _CLOCK_NEWS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What a machine that may order has with the others: the engine's ``store``, certificates, what
-    is counted at CAs, its own ``files`` whose accounts and root are everybody's, and ``names`` that
-    come on demand."""
+    """The parts that a machine which may order shares with the others: the engine's ``store``,
+    certificates, the ``ledger`` of what is counted at CAs, its own ``files``, whose accounts and
+    root are everybody's, and ``names`` that come on demand."""
 
     store: Gate
     repository: SharedRepository
