@@ -1,4 +1,4 @@
-"""What a transaction of etcd is made of: conditions and operations, as its JSON has them. Pure.
+"""What a transaction of etcd is made of: conditions and operations, as its JSON has them.
 
 Names of fields are those of etcdserverpb.Compare and RequestOp.
 """
