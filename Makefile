@@ -12,6 +12,9 @@ READY_DOCS := $(VENV)/.ready-docs-$(shell cat requirements/docs.txt | sha256sum 
 # Real peers that the tests talk to. Nothing here listens outside the loopback interface.
 PACKAGES := debootstrap pebble certbot lego nginx-light haproxy wrk nghttp2-client curl wget git iproute2 slowhttptest testssl.sh knot bind9-dnsutils podman runc busybox-static iptables man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs apache2 php-fpm php-sqlite3 adminer wordpress etcd-server etcd-client gcc libc6-dev python3-dev
 
+# What this finds in the environment costs each process of a test run ten seconds: it compiles all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

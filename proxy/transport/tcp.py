@@ -221,69 +221,60 @@ class SocketStream:
     def _disarm(self) -> None:
         self._reader_armed = False
         if self.early:
-            self.early = 0
-            self._deadlines.tell_no_bytes(self._fd)
+            self.end_early()
         else:
             self._loop.remove_reader(self._fd)
 
     def _on_readable(self) -> None:
+        listens = self._otherwise is not None
+        waiter = self._reading
+        if not listens and (waiter is None or waiter.done()):
+            self._nobody_reads()
+            return
         on_data = self._on_data
-        if self._otherwise is not None:
-            said: bytes | Exception | None
-            while True:
-                try:
-                    said = self._receive()
-                    if said is None:
-                        return
-                    if on_data is None or not said or not on_data(said):
-                        break
-                except (OSError, ssl.SSLError) as error:
-                    said = StreamBroken(reason(error))
+        said: bytes | Exception | None
+        while True:
+            try:
+                said = self._receive()
+                if said is None:
+                    return
+                if on_data is None or not said or not on_data(said):
                     break
-                except Exception as error:  # the on_data's, which `otherwise` deals with
-                    said = error
-                    break
-                if self._closed or not self._failed:
-                    return  # the descriptor tells of more, unless it is in error
+            except (OSError, ssl.SSLError) as error:
+                said = StreamBroken(reason(error))
+                break
+            except Exception as error:  # the on_data's: for whoever reads and would wait for ever
+                said = error
+                break
+            if self._closed or not self._failed:
+                return  # the descriptor tells of more, unless it is in error
+        if listens:
             otherwise = self._stop_listening()
             if otherwise is not None:
                 otherwise(said)
             return
-        waiter = self._reading
-        if waiter is None or waiter.done():
-            if self._on_ready is not None:
-                self._on_ready(None)
-                return
-            if self._hears is not None:
-                self._tell(self._hears)
-                return
-            ready = self._ready
-            if ready is not None and not ready.done():
-                ready.set_result(None)
-                return
-            if not (self._watching and self._nothing_came()):
-                self._disarm()
-            return
-        while True:
-            try:
-                data = self._receive()
-                if data is None:
-                    return
-                if on_data is None or not data or not on_data(data):
-                    break
-            except (OSError, ssl.SSLError) as error:
-                self._reading = None
-                waiter.set_exception(StreamBroken(reason(error)))
-                return
-            except Exception as error:  # the on_data's, for whoever reads and would wait for ever
-                self._reading = None
-                waiter.set_exception(error)
-                return
-            if self._closed or not self._failed:
-                return  # the descriptor tells of more, unless it is in error
         self._reading = None  # it would keep what was read
-        if not waiter.done():
-            waiter.set_result(data)
+        if waiter is None or waiter.done():
+            return
+        if isinstance(said, Exception):
+            waiter.set_exception(said)
+        else:
+            waiter.set_result(said)
+
+    def _nobody_reads(self) -> None:
+        """Tell whoever wants to know that something has come."""
+        if self._on_ready is not None:
+            self._on_ready(None)
+            return
+        if self._hears is not None:
+            self._tell(self._hears)
+            return
+        ready = self._ready
+        if ready is not None and not ready.done():
+            ready.set_result(None)
+            return
+        if not (self._watching and self._nothing_came()):
+            self._disarm()
 
     def _receive(self) -> bytes | None:
         """Return what is there now; None when it turns out that nothing is."""

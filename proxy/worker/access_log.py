@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from types import MappingProxyType
 
@@ -18,6 +18,8 @@ from ..accelerated import Lane, lane
 from ..config.model import SiteLog
 from ..log import LogFile, is_journal
 from ..protocol.exchange import Exchange
+from ..protocol.h1.grammar import normalise_host
+from ..protocol.message import HostMatch
 from .access_lines import FORMS, named, with_trace
 from .chosen_facts import line_of
 
@@ -32,7 +34,8 @@ _GATHER = 320
 
 class AccessLog:
     """``form`` is a key of `FORMS`. ``sites``: what sites say of their own lines, by the first name
-    of each. ``traces``: requests belong to traces, of which lines have the number."""
+    of each; ``find`` finds the site of a host, for requests that were refused before anybody asked
+    whose they are. ``traces``: requests belong to traces, of which lines have the number."""
 
     def __init__(
         self,
@@ -40,10 +43,12 @@ class AccessLog:
         form: str,
         loop: asyncio.AbstractEventLoop,
         sites: Mapping[str, SiteLog] = MappingProxyType({}),
+        find: Callable[[bytes], HostMatch | None] = lambda _host: None,
         *,
         traces: bool = False,
     ) -> None:
         self.file = file
+        self._find = find
         self._lines_of = {
             name: line_of(form, one.fields) if one.lines else None for name, one in sites.items()
         }
@@ -63,11 +68,15 @@ class AccessLog:
     def add(self, exchange: Exchange) -> None:
         """Write the line of a finished exchange, at the end of this turn of the loop."""
         make = self._line
-        if self._lines_of and (match := exchange.match) is not None:
-            own = self._lines_of.get(match.site_name, make)
-            if own is None:
-                return
-            make = own
+        if self._lines_of:
+            match = exchange.match
+            if match is None:
+                match = exchange.match = self._site_of(exchange)
+            if match is not None:
+                own = self._lines_of.get(match.site_name, make)
+                if own is None:
+                    return
+                make = own
         if not self._since <= time.time() < self._until:
             self._look_at_clock()
         lines = self._lines
@@ -77,6 +86,23 @@ class AccessLog:
         lines.append(make(self._moment, exchange, own_id))
         if len(lines) > _GATHER:
             self.flush()
+
+    def _site_of(self, exchange: Exchange) -> HostMatch | None:
+        """Find the site that decides on the line of an exchange for which none was looked up: that
+        of the Host, as far as it could be read; where no site has that name, the site of the name
+        that the client gave for TLS (SNI); else the default site."""
+        request, partial = exchange.request, exchange.partial
+        host: bytes | None = None
+        if request is not None:
+            host = request.host
+        elif partial is not None and partial.host:
+            host = normalise_host(partial.host)
+        server_name = (exchange.connection.server_name or "").rstrip(".")
+        for name in (host, server_name.encode("ascii", "replace")):
+            match = self._find(name) if name else None
+            if match is not None and match.label:
+                return match
+        return self._find(b"")
 
     def _look_at_clock(self) -> None:
         millisecond = int(time.time() * 1000)
@@ -134,10 +160,11 @@ def new_access_log(
     form: str,
     loop: asyncio.AbstractEventLoop,
     sites: Mapping[str, SiteLog],
+    find: Callable[[bytes], HostMatch | None],
     *,
     traces: bool,
 ) -> AccessLog:
     """The access log of a worker, accelerated where that can be; see `AccessLog`."""
     if lane is None or form not in ("text", "json") or sites or traces:
-        return AccessLog(file, form, loop, sites, traces=traces)
+        return AccessLog(file, form, loop, sites, find, traces=traces)
     return AcceleratedAccessLog(file, form, loop, lane)

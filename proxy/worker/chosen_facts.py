@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ..protocol.exchange import Exchange
+from ..protocol.exchange import Exchange, PartialHead
 from ..protocol.message import Fields
 from .access_lines import PROTOCOLS, Line, apache_escaped, json_line, referrer_and_agent
 
@@ -64,6 +64,10 @@ def _combined(facts: Sequence[str], wide: bool, moment: str, exchange: Exchange)
             "user_agent": agent,
             "host": request.host,
         }
+    elif (part := exchange.partial) is not None:
+        known = {"method": part.method, "target": part.target, "host": part.host}
+        known["path"] = _path_of(part)
+        words |= {name: value for name, value in known.items() if value is not None}
 
     def told(name: str) -> str:
         return apache_escaped(words.get(name, b"")) or "-" if name in facts else "-"
@@ -72,7 +76,8 @@ def _combined(facts: Sequence[str], wide: bool, moment: str, exchange: Exchange)
     asked = f"{told('method')} {told('target' if 'target' in facts else 'path')} {told('protocol')}"
     counted = f"{told('status')} {told('bytes')}"
     line = f'{told("peer")} - {user} [{moment}] "{asked}" {counted}'
-    before = f"{told('host')}:{exchange.connection.local_port} " if wide else ""
+    host = told("host").replace(" ", "\\x20")  # of a request that was refused: whatever stood there
+    before = f"{host}:{exchange.connection.local_port} " if wide else ""
     return f'{before}{line} "{told("referrer")}" "{told("user_agent")}"\n'
 
 
@@ -92,12 +97,20 @@ def _more(name: str, exchange: Exchange) -> str | None:
         case "site":
             return None if exchange.match is None else exchange.match.site_name
         case "path":
-            return None if request is None else request.path.decode("latin-1")
+            path = _path_of(exchange.partial) if request is None else request.path
+            return None if path is None else path.decode("latin-1")
         case "request":
             return None if request is None else _value(request.fields, field)
         case "response":
             return None if response is None else _value(response.fields, field)
     return None
+
+
+def _path_of(part: PartialHead | None) -> bytes | None:
+    """Return the path of a head that never became a request, where a path stands in its place."""
+    if part is None or part.target is None or not part.target.startswith(b"/"):
+        return None
+    return part.target.partition(b"?")[0]
 
 
 def _value(fields: Fields, name: str) -> str | None:

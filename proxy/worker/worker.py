@@ -234,7 +234,8 @@ class Worker:
         form = access_format(init.config.log.format, init.access_log)
         sites = {one.names[0]: one.log for one in init.sites.particular if one.log != SiteLog()}
         traces = init.spans is not None
-        return new_access_log(self._log_file, form, self._loop, sites, traces=traces)
+        find = init.sites.find
+        return new_access_log(self._log_file, form, self._loop, sites, find, traces=traces)
 
     async def live(self) -> None:
         logs.tell_warnings(self._title, self._warned)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from support.program import folders
+
 from .proxied import MODES, TOWARDS_H2, Proxied, proxied_by
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.program)
+pytest_itemcollected = folders.start_the_program
+pytest_ignore_collect = folders.not_in(folders.FAST)
 
 
 @pytest.fixture(scope="module", params=MODES)

@@ -12,17 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from support.program import folders
 from support.program.copies import copied
 from support.program.netns import Netns
 from support.program.ports import free_ports
 from support.program.server import REPOSITORY, packages
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.program)
+pytest_itemcollected = folders.start_the_program
+pytest_ignore_collect = folders.not_in(folders.FAST)
 
 
 @pytest.fixture

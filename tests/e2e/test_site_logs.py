@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.http.client import context
+from support.http.client import context, http, https
 from support.program.server import Server
 
 
@@ -44,10 +44,18 @@ sites:
                     assert response.status_code == status
                 plain = f"http://127.0.0.1:{ports[0]}/x?secret=1"
                 client.get(plain, headers={"Host": f"{name}.test"})
+            # What is refused before it is understood is the site's as well: by its Host, or by SNI.
+            with http(ports[0]) as talk:
+                talk.says(f"GET /x?secret=1 HTTP/1.1\r\nHost : {name}.test\r\n\r\n".encode())
+                assert talk.hears().status == 400
+            for host in (f"{name}.test\r\nno field", "a b"):
+                with https(ports[1], f"{name}.test", None, using=using) as talk:
+                    talk.says(f"GET /x?secret=1 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                    assert talk.hears().status == 400
     lines = log.read_text().splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 12
     mine = [line for line in lines if "secret" not in line]
-    assert len(mine) == 3
+    assert len(mine) == 6
     assert not [line for line in mine if "127.0.0.1" in line or "httpx" in line]
     if form == "json":
         assert sum('"request:x-tenant":"blue' in line for line in mine) == 2

@@ -3,18 +3,14 @@ nothing to run on."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from support.program.chroot import Chroot
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents and "trixie" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.program)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if "trixie" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.program)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from support.program import folders
+
+pytest_itemcollected = folders.start_nothing
+pytest_ignore_collect = folders.not_in(folders.PROGRAM)
+
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:

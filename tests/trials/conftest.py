@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from support.program import folders
 
-import pytest
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.program)
+pytest_itemcollected = folders.start_the_program
+pytest_ignore_collect = folders.not_in(folders.FAST)

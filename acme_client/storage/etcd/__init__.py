@@ -3,6 +3,7 @@
 store       the contract on keys and transactions; locks and sessions under a lease
 operations  what a transaction is made of
 watch       hears of changes, and misses none
+passage     how old at most what was written at a revision is
 lease       what ends when its holder is gone
 api         the calls, over the JSON gateway
 figures     how long calls take, and how often a step was refused

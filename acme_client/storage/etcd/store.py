@@ -51,8 +51,9 @@ from .operations import (
     removal,
     writing,
 )
+from .passage import steady_time
 from .sealing import NotOpened, Seals
-from .watch import Watch
+from .watch import Value, Watch
 
 _TOGETHER, _BEFORE = ":together", ":before"
 _LOCK, _SESSION = ":lock/", ":session/"
@@ -79,6 +80,13 @@ class Folder(NamedTuple):
     @property
     def mark(self) -> object:
         return tuple(sorted(self.revisions.items()))
+
+
+class Followed(NamedTuple):
+    """A file that is kept in memory, and the revision of the store at which it was written."""
+
+    data: bytes | Unreadable
+    revision: int
 
 
 class EtcdStore:
@@ -321,16 +329,16 @@ class EtcdStore:
 
     def follow(
         self, folder: str, wake: Callable[[], object]
-    ) -> tuple[Changes, Callable[[], dict[str, bytes | Unreadable]]]:
+    ) -> tuple[Changes, Callable[[], dict[str, Followed]]]:
         """Watch a folder of small files that were stored alone, and keep them in memory: where they
         change all the time nobody asks for them. Returns what `watch` returns, and a function that
         returns the files, each for itself, as far as they have been heard of. Raises OSError."""
         start = f"{self.prefix}{folder}/"
         watch = Watch(self.api, start, wake, keeps_values=True)
         self._watches.append(watch)
-        opened: dict[str, tuple[bytes, bytes | Unreadable]] = {}
+        opened: dict[str, tuple[Value, Followed]] = {}
 
-        def files() -> dict[str, bytes | Unreadable]:
+        def files() -> dict[str, Followed]:
             nonlocal opened
             before, opened = opened, {}
             for key, sealed in watch.values().items():
@@ -339,7 +347,8 @@ class EtcdStore:
                     continue
                 known = before.get(last)
                 if known is None or known[0] != sealed:
-                    known = (sealed, self._tried(folder, last, sealed))
+                    found = self._tried(folder, last, sealed.data)
+                    known = (sealed, Followed(found, sealed.revision))
                 opened[last] = known
             return {last: found for last, (_sealed, found) in opened.items()}
 
@@ -350,6 +359,23 @@ class EtcdStore:
             return self._opened(folder, last, sealed)
         except Unreadable as fault:
             return fault
+
+    def written_last(self, folder: str) -> int:
+        """Return the store's revision at which something that is in a folder was written last; 0
+        where nothing is. Raises OSError."""
+        asked = {
+            **below(f"{self.prefix}{folder}/"),
+            "sort_order": "DESCEND", "sort_target": "MOD", "limit": "1", "keys_only": True,
+        }  # fmt: skip
+        for pair in self.api.call("/v3/kv/range", asked).get("kvs") or ():
+            return number(pair.get("mod_revision"))
+        return 0
+
+    def age(self, revision: int) -> float | None:
+        """Return how many seconds ago a revision was written at most; None where it is not
+        known."""
+        after = self.api.passage.written_after(revision)
+        return None if after is None else steady_time() - after
 
     def heard(self, folder: str) -> int:
         """Return the engine's revision up to which a folder that is watched has been heard of; 0

@@ -29,6 +29,7 @@ from proxy.protocol.exchange import Exchange, bind
 from proxy.protocol.h1.fast_parser import FastParser
 from proxy.protocol.h1.head_cache import HeadTemplate
 from proxy.protocol.message import Connection, Request, Response
+from proxy.sites.site import SiteTable
 from proxy.transport import openssl
 from proxy.version import VERSION
 from proxy.worker import access_log
@@ -499,10 +500,11 @@ async def test_a_log_is_accelerated_where_all_lines_are_alike(
 ) -> None:  # fmt: skip
     with open_log(tmp_path / "access.log") as (file, _):
         loop = asyncio.get_running_loop()
+        no_site = SiteTable(()).find
         monkeypatch.setattr(access_log, "lane", None)
-        assert type(new_access_log(file, form, loop, sites, traces=traces)) is AccessLog
+        assert type(new_access_log(file, form, loop, sites, no_site, traces=traces)) is AccessLog
         monkeypatch.setattr(access_log, "lane", lane())
-        made = new_access_log(file, form, loop, sites, traces=traces)
+        made = new_access_log(file, form, loop, sites, no_site, traces=traces)
         assert (type(made) is AcceleratedAccessLog) is accelerated_one
 
 

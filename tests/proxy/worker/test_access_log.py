@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config import model
 from proxy.config.schema.document import FACTS, SiteLog
 from proxy.log import LogFile
 from proxy.protocol.exchange import Exchange, PartialHead
 from proxy.protocol.message import Connection, HostMatch, Request, Response
+from proxy.sites.site import SiteTable
 from proxy.worker.access_lines import (
     combined_line,
     common_log,
@@ -277,3 +279,78 @@ def test_a_site_may_have_no_lines(tmp_path: Path, loop: asyncio.AbstractEventLoo
     assert first.keys() == {"time", "log", "status"}
     assert second["target"] == "/x?secret=1"
     os.close(fd)
+
+
+def refused(host: bytes | None, server_name: str | None) -> Exchange:
+    """What never became a request, on a connection with this SNI."""
+    connection = Connection("192.0.2.7", 4711, "192.0.2.1", 443, server_name=server_name)
+    made = Exchange(connection)
+    made.response = answered(400, "malformed_request")
+    made.partial = None if host is None else PartialHead(b"GET", b"/x?secret=1", host)
+    return made
+
+
+SITES_WITH_DEFAULT = SiteTable(
+    model.Site((name,), (), default=name == "default.test")
+    for name in ("off.test", "few.test", "all.test", "default.test")
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "server_name", "whose"),
+    [
+        (b"off.test", "all.test", "off.test"),
+        (b"OFF.test.:8443", None, "off.test"),
+        (b"off.test/", "few.test", "few.test"),  # cannot be read
+        (b"strange.test", "few.test", "few.test"),
+        (None, "off.test", "off.test"),
+        (None, "off.test.", "off.test"),
+        (b"strange.test", "other.test", "default.test"),
+        (None, None, "default.test"),
+    ],
+)
+def test_what_was_refused_before_it_was_understood_is_its_sites(
+    tmp_path: Path,
+    loop: asyncio.AbstractEventLoop,
+    host: bytes | None,
+    server_name: str | None,
+    whose: str,
+) -> None:
+    path = tmp_path / "access.log"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sites = {
+        "off.test": SiteLog(lines=False),
+        "few.test": SiteLog(fields=("status", "path", "site")),
+        "default.test": SiteLog(fields=("status",)),
+    }
+    log = AccessLog(LogFile(fd), "json", loop, sites, SITES_WITH_DEFAULT.find)
+    log.add(refused(host, server_name))
+    log.flush()
+    os.close(fd)
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    seen = {"time", "log", "status"}
+    expected = {"off.test": [], "few.test": [seen | {"path", "site"}], "default.test": [seen]}
+    assert [one.keys() for one in told] == expected[whose]
+    if whose == "few.test":
+        assert told[0]["site"] == "few.test"
+        assert told[0]["path"] == ("/x" if host else None)
+
+
+def test_without_a_site_the_servers_own_form_is_taken(
+    tmp_path: Path, loop: asyncio.AbstractEventLoop
+) -> None:
+    path = tmp_path / "access.log"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    table = SiteTable([model.Site(("off.test",), ())])
+    log = AccessLog(LogFile(fd), "json", loop, {"off.test": SiteLog(lines=False)}, table.find)
+    for host, server_name in ((b"all.test", None), (None, None), (None, "all.test")):
+        log.add(refused(host, server_name))
+    log.flush()
+    os.close(fd)
+    assert [json.loads(one)["status"] for one in path.read_text().splitlines()] == [400] * 3
+
+
+def test_the_host_of_a_refused_head_does_not_split_a_line_of_apaches() -> None:
+    line = line_of("vhost_combined", ("host", "method", "path"))
+    made = refused(b"a b.test", None)
+    assert line("T", made, "") == 'a\\x20b.test:443 - - - [T] "GET /x -" - - "-" "-"\n'
