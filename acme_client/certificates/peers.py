@@ -28,11 +28,12 @@ CLOCK_APART = 60.0
 @dataclass(frozen=True, slots=True)
 class Member:
     """A machine that lives. ``wishes``: by the name of each certificate that it wants, a hash of
-    what it is to be (`wishes.of`). ``clock``: seconds by which its clock is ahead of ours."""
+    what it is to be (`wishes.of`). ``clock``: seconds by which its clock is ahead of ours; None
+    where that is not known well enough to count."""
 
     orders: bool = True
     wishes: Mapping[str, str] = field(default_factory=dict)
-    clock: float = 0.0
+    clock: float | None = 0.0
 
 
 Members = Mapping[str, Member]
@@ -77,7 +78,7 @@ class Peers:
         self._members, self._away, self._known = dict(members), away, True
         self._order = self._order.after(self._members)
         self._contested = _contested(one.wishes for one in members.values())
-        clocks = [one.clock for one in members.values()]
+        clocks = [one.clock for one in members.values() if one.clock is not None]
         self._offset = -statistics.median(clocks) if clocks else 0.0
 
     @property

@@ -9,20 +9,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from ..certificates.peers import Member, differences
 from ..challenges.document import FOLDER as CHALLENGES
 from ..link import Link
 from ..status import MemberStatus
-from ..storage.etcd.store import EtcdStore
-from ..storage.store import Changes, Unreadable
+from ..storage.etcd.passage import steady_time
+from ..storage.etcd.store import EtcdStore, Followed
+from ..storage.store import Changes
 from ..text import timestamp
 from .challenges import Answered, ClusterLink, Told
+from .clocks import Clocks, answering
 from .echo import Echo
 from .faults import Faults
-from .members import MEMBERS, WRITTEN_EVERY, Clocks, Said, WishBook, Wishes, read
+from .members import MEMBERS, Said, WishBook, Wishes, read, written_every
 from .settings import ClusterSettings
 
 log = logging.getLogger("treehouse.certifier")
@@ -30,6 +32,10 @@ log = logging.getLogger("treehouse.certifier")
 PART = "challenges and members"
 
 _TELL_EVERY = 5.0
+# What the engine has is looked at this often, whether or not it has told of a change.
+_LOOK_EVERY = 30.0
+# Where many machines start together, each hears the clocks of those that start later.
+_HEARS_WITHIN = 5.0
 PAUSES = (0.5, 1.0, 2.0, 5.0)
 # More machines than any cluster has: what else lies in that folder is not looked at.
 _MOST = 1000
@@ -38,7 +44,8 @@ _MOST = 1000
 class Company:
     """``orders``: whether this machine orders certificates; ``behind``: how many it has not taken
     yet; ``met`` is called when machines have come or gone, want something else, or cannot be heard
-    of, and ``told`` when there may be something new to tell, both by the thread."""
+    of, and ``told`` when there may be something new to tell, both by the thread. ``steady`` gives
+    the seconds of a clock that nobody sets."""
 
     def __init__(
         self,
@@ -53,6 +60,7 @@ class Company:
         told: Callable[[], object],
         met: Callable[[], object],
         now: Callable[[], float],
+        steady: Callable[[], float] = steady_time,
     ) -> None:
         self._settings = settings
         self._shared = shared
@@ -65,14 +73,20 @@ class Company:
         self._tell = told
         self._met = met
         self._now = now
+        self._steady = steady
         self._since = timestamp(now())
         self._closing = threading.Event()
         self._news = threading.Event()
         self._by_node: dict[str, MemberStatus] = {}
         self._members: dict[str, Member] = {}
         self._seen = 0
+        self._looked = 0  # the revision at which challenges were looked at last
         self._put: Said | None = None
-        self._said: Callable[[], Mapping[str, bytes | Unreadable]] = dict
+        self._put_again_at = 0.0
+        self._asks = 0
+        self._may_ask_at = steady() + _HEARS_WITHIN
+        self._asked: dict[str, tuple[str, int]] = {}  # how often the others have, in which session
+        self._said: Callable[[], Mapping[str, Followed]] = dict
         self._echo = Echo()
         self._wishes = WishBook(shared, settings.node, wishes)
         self._clocks = Clocks()
@@ -122,16 +136,18 @@ class Company:
                     members, self._said = self._shared.follow(MEMBERS, self._news.set)
                 due = time.monotonic() >= look_at
                 if challenges() or due:
-                    self._answer(again=due)
-                self._introduce(again=due)
-                if members() or due:
+                    self._answer()
+                was_set = self._ask_for_clocks()
+                self._introduce()
+                if members() or due or was_set:
                     self._meet()
                 while self._told.over:
                     token = self._told.over.pop()
                     self._shared.delete(CHALLENGES, token)
                     self._told.ours.discard(token)
                 if due:
-                    look_at = time.monotonic() + WRITTEN_EVERY
+                    self._echo.written = self._shared.written_last(MEMBERS)
+                    look_at = time.monotonic() + _LOOK_EVERY
                 failures = 0
                 if self._faults.ended(PART):
                     self._met()
@@ -151,19 +167,29 @@ class Company:
                 self._news.wait(_TELL_EVERY)
                 self._news.clear()
 
-    def _answer(self, *, again: bool) -> None:
+    def _answer(self) -> None:
         """Answer the challenges that are there. How far this machine is gets told when there are
         any: for one that is over nobody waits."""
-        found, revision = self._shared.load_alone(CHALLENGES)
+        found, self._looked = self._shared.load_alone(CHALLENGES)
         ours = self._told.ours
         others = {token: one for token, one in found.items() if token not in ours}
         self._answered.follow(others)
-        if others or again:
-            self._seen = revision
+        if others:
+            self._seen = self._looked
 
-    def _introduce(self, *, again: bool) -> None:
-        """Write this machine's document among the members: its role, how far it has come, and
-        what it wants."""
+    def _ask_for_clocks(self) -> bool:
+        """Ask the others for their clocks, if these are not known; returns whether our own was
+        set."""
+        steady = self._steady()
+        was_set = self._clocks.was_set(self._now(), steady)
+        if was_set or (steady >= self._may_ask_at and self._clocks.are_wanted()):
+            self._asks += 1
+            self._may_ask_at = steady + _LOOK_EVERY
+        return was_set
+
+    def _introduce(self) -> None:
+        """Write this machine's document among the members, if it says something new or is due: its
+        role, how far it has come, what it wants, and its clock."""
         session = self._shared.session()
         self._wishes.tell(session)
         said = Said(
@@ -176,27 +202,37 @@ class Company:
             session=session,
             thumbprint=self._thumbprint(),
             wishes=self._wishes.digest,
+            asks=self._asks,
         )
-        if said != self._put or again:
-            data = replace(said, clock=self._now()).document()
+        if said != self._put or self._steady() >= self._put_again_at:
+            every = written_every(len(self._said()))
+            data = replace(said, clock=self._now(), seen=self._looked, every=every).document()
+            self._put_again_at = self._steady() + every
             self._echo.written = self._shared.put_while_here(MEMBERS, self._settings.node, data)
             self._put = said
 
     def _meet(self) -> None:
         found = self._said()
-        node, now = self._settings.node, self._now()
+        node, wall, steady = self._settings.node, self._now(), self._steady()
         statuses: dict[str, MemberStatus] = {}
         members: dict[str, Member] = {}
-        digests: set[str] = set()
-        for name, data in list(found.items())[:_MOST]:
-            if isinstance(data, OSError):
-                continue
-            said = read(name, data)
+        several = {
+            name: (read(name, one.data), one.revision)
+            for name, one in list(found.items())[:_MOST]
+            if not isinstance(one.data, OSError)
+        }
+        asking = [one for one, at in several.values() if self._hear(one, at, several)]
+        if asking:
+            self._put = None
+            self._news.set()
+        self._clocks.keep_only(set(several))
+        self._asked = {name: asked for name, asked in self._asked.items() if name in several}
+        for name, (said, _revision) in several.items():
             wishes = self._wishes.of(said)
-            ahead = 0.0 if name == node else self._clocks.hear(name, said.clock, now)
-            digests.add(said.wishes)
+            ahead = self._clocks.ahead(name, wall, steady)
+            counts = name == node or self._clocks.counts(name)
             self.thumbprint = said.thumbprint or self.thumbprint
-            members[name] = Member(said.orders, wishes, ahead)
+            members[name] = Member(said.orders, wishes, ahead if counts else None)
             statuses[name] = {
                 "node": name,
                 "version": said.program,
@@ -207,8 +243,7 @@ class Company:
                 "clock": round(ahead),
                 "differs": len(differences(self._wishes.ours, wishes)),
             }
-        self._wishes.keep_only(digests)
-        self._clocks.keep_only(set(members))
+        self._wishes.keep_only({said.wishes for said, _revision in several.values()})
         if node not in members and self._shared.heard(MEMBERS) >= self._echo.written:
             # The process before this one has taken it away at its end.
             self._put = None
@@ -217,6 +252,18 @@ class Company:
             self._by_node, self._members = statuses, members
             self._told.changed.notify_all()
         self._met()
+
+    def _hear(self, said: Said, revision: int, nodes: Iterable[str]) -> bool:
+        """Hear what a machine's clock is; returns whether it has asked just now what ours is."""
+        node = self._settings.node
+        if said.node == node or self._clocks.has_heard(said.node, revision):
+            return False
+        age = self._shared.age(revision)
+        is_new = self._clocks.hear(said.node, said.clock, revision, age, said.every, self._steady())
+        before = self._asked.get(said.node)
+        asked = self._asked[said.node] = said.session, said.asks
+        has_asked = is_new and asked != before and said.asks > 0
+        return has_asked and node in answering(said.node, said.asks, nodes)
 
     def _not_at(self, revision: int) -> list[str]:
         """Name the other members that have not come to a revision."""

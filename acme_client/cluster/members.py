@@ -4,10 +4,11 @@ read.
     members/NODE     who it is, whether it orders, how far it is, its clock; with its session
     wishes/NODE/n    what it wants each certificate to be (`certificates.wishes`), in parts
 
-The first is a small document that is written whenever a challenge has been answered; so the second,
-which grows with the certificates, lies beside it, is named by a digest, and is read only by who
-wants something else. A clock is told by when a document was written, and judged by when it was
-heard of.
+The first is a small document that is written whenever a challenge has been answered, or something
+in it has changed. Where nothing happens it is written again and again for the clock in it
+(`clocks`), and every machine hears of it: so the more machines there are, the more seldom each
+writes. What a machine wants grows with the certificates; so it lies beside the first document, is
+named there by a digest, and is read only by who wants something else.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ WISHES = "wishes"
 
 # Wishes in one document: engines bound its size.
 _PART = 2000
-# A document is written anew this often, and is heard of within seconds: of one that was there
-# before we looked, it is not known when it was written.
+# A document is written anew after so many seconds, and where there are many machines after so many
+# for each of them: then each hears of a document every three seconds, however many there are.
 WRITTEN_EVERY = 30.0
-_HEARD_WITHIN = 5.0
+_WRITTEN_EVERY_EACH = 3.0
 # The revision that a machine with a newer program counts as having seen. We cannot read which one
 # it has seen, and do not wait for it.
 _UNKNOWN = 1 << 62
@@ -42,7 +43,8 @@ Wishes = Mapping[str, str]
 class Said:
     """A machine's document, read. ``session``: of the engine's, with which it vanishes; ``clock``:
     Unix seconds when it was written; ``thumbprint``: of the account's key, which is public;
-    ``wishes``: the digest of its wishes."""
+    ``wishes``: the digest of its wishes; ``every``: it is written anew after so many seconds at
+    the latest; ``asks``: how often the machine has asked for the clocks of the others."""
 
     node: str
     program: str = ""
@@ -54,9 +56,16 @@ class Said:
     thumbprint: str = ""
     clock: float | None = None
     wishes: str = ""
+    every: float = WRITTEN_EVERY
+    asks: int = 0
 
     def document(self) -> bytes:
-        return documents.write(documents.fields(self), VERSION)
+        fields = documents.fields(self)
+        if self.every > WRITTEN_EVERY:
+            # Programs that do not know ``every`` would take the age of the document for a clock
+            # that is late.
+            fields["written"] = fields.pop("clock")
+        return documents.write(fields, VERSION)
 
 
 def read(node: str, data: bytes) -> Said:
@@ -73,10 +82,17 @@ def read(node: str, data: bytes) -> Said:
         seen=_whole(said.get("seen")),
         behind=_whole(said.get("behind")),
         session=str(said.get("session", "")),
-        clock=documents.number(said.get("clock")),
+        clock=documents.number(said.get("clock", said.get("written"))),
         thumbprint=str(said.get("thumbprint", "")),
         wishes=str(said.get("wishes", "")),
+        every=max(documents.number(said.get("every")) or 0.0, WRITTEN_EVERY),
+        asks=_whole(said.get("asks")),
     )
+
+
+def written_every(members: int) -> float:
+    """Return after how many seconds each of so many machines writes anew."""
+    return max(WRITTEN_EVERY, _WRITTEN_EVERY_EACH * members)
 
 
 def present(shared: EtcdStore) -> dict[str, Said]:
@@ -145,33 +161,6 @@ def _wishes(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
     return {name: wish for name, wish in value.items() if isinstance(wish, str)}
-
-
-class Clocks:
-    """By how much the clock of each machine is ahead of ours, in seconds."""
-
-    def __init__(self) -> None:
-        self._written: dict[str, float] = {}
-        self._ahead: dict[str, float] = {}
-
-    def hear(self, node: str, written: float | None, now: float) -> float:
-        """Return the seconds, after a look at the document that was ``written`` then."""
-        if written is None:
-            return 0.0
-        before = self._written.get(node)
-        if before is None:
-            # It may have been written at any moment since it had to be.
-            apart = written - now
-            late = min(apart + WRITTEN_EVERY + _HEARD_WITHIN, 0.0)
-            self._ahead[node] = apart if apart > 0.0 else late
-        elif before != written:
-            self._ahead[node] = written - now
-        self._written[node] = written
-        return self._ahead[node]
-
-    def keep_only(self, nodes: set[str]) -> None:
-        for node in self._written.keys() - nodes:
-            del self._written[node], self._ahead[node]
 
 
 def remembered(members: Mapping[str, Member], ours: Wishes) -> dict[str, Any]:

@@ -432,4 +432,10 @@ def _news(before: Mapping[str, Member], now: Mapping[str, Member]) -> tuple[bool
         or (one.wishes is not other.wishes and one.wishes != other.wishes)
         for one, other in pairs
     )
-    return others, any(abs(one.clock - other.clock) > _CLOCK_NEWS for one, other in pairs)
+    return others, any(_is_another(one.clock, other.clock) for one, other in pairs)
+
+
+def _is_another(before: float | None, now: float | None) -> bool:
+    if before is None or now is None:
+        return before is not now
+    return abs(before - now) > _CLOCK_NEWS

@@ -27,6 +27,26 @@ _REASONS = {
     "UNSUPPORTED": "its kind of key is unknown here",
 }
 
+_BETTER_KEY = "have a certificate made with an ECDSA P-256 key, or an RSA key of 2048 bits or more"
+_BETTER_ISSUER = (
+    "have the certificate made by a CA that signs with SHA-256 and keys of today's size"
+)
+_REMEDIES = {
+    "EE_KEY_TOO_SMALL": _BETTER_KEY,
+    "CA_KEY_TOO_SMALL": _BETTER_ISSUER,
+    "CA_MD_TOO_WEAK": _BETTER_ISSUER,
+    "EE_MD_TOO_WEAK": _BETTER_ISSUER,
+    "KEY_VALUES_MISMATCH": "name the key that the certificate was made with",
+    "KEY_TYPE_MISMATCH": "name the key that the certificate was made with",
+    "UNSUPPORTED": _BETTER_KEY,
+}
+
+
+def remedy(why: str) -> str:
+    """Return what to do about what `fault` says, in a clause."""
+    known = (reason for reason, words in _REASONS.items() if words == why)
+    return _REMEDIES.get(next(known, ""), _BETTER_KEY)
+
 
 def fault(pair: CertificateAndKey) -> str | None:
     """Return why OpenSSL does not take the pair; None if it does. Raises `OSError` where there is

@@ -46,12 +46,14 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 class PemError(ValueError):
     """Says what is wrong with a text that should be PEM. ``command`` mends it, if there is such a
-    command; its ``{file}`` and ``{new}`` stand for the file at hand and the one to be made."""
+    command; its ``{file}`` and ``{new}`` stand for the file at hand and the one to be made.
+    ``words`` say what to do where no command mends it, if there is anything particular to say."""
 
-    def __init__(self, text: str, command: str | None = None) -> None:
+    def __init__(self, text: str, command: str | None = None, words: str | None = None) -> None:
         super().__init__(text)
         self.text = text
         self.command = command
+        self.words = words
 
     def mending(self, path: str, new: str | None = None) -> str | None:
         """Return the command for the file at ``path``; None where no command mends it."""
@@ -225,17 +227,19 @@ def _has_a_line(text: bytes, mark: re.Match[bytes]) -> bool:
 def _block(text: bytes, begin: re.Match[bytes], end: re.Match[bytes] | None) -> Block:
     label = begin[2].decode()
     if end is None or end[1] != b"END":
-        raise PemError(f"the block {label} has no end; the file is cut off, or lines are missing")
+        said = f"the block {label} has no end; the file is cut off, or lines are missing"
+        raise PemError(said, words=_COPY_AGAIN)
     if end[2] != begin[2]:
-        raise PemError(f"the block {label} ends as {end[2].decode()}")
+        raise PemError(f"the block {label} ends as {end[2].decode()}", words=_COPY_AGAIN)
     headers, body = _parts(text[begin.end() : end.start()])
     packed = _INVISIBLE.sub(b"", body)
     try:
         der = binascii.a2b_base64(packed + b"=" * (-len(packed) % 4), strict_mode=True)
     except binascii.Error:
-        raise PemError(f"the block {label} is damaged: it is not base64") from None
+        said = f"the block {label} is damaged: it is not base64"
+        raise PemError(said, words=_COPY_AGAIN) from None
     if not der:
-        raise PemError(f"the block {label} is empty")
+        raise PemError(f"the block {label} is empty", words=_COPY_AGAIN)
     return Block(label, der, headers)
 
 
@@ -263,6 +267,8 @@ def _parts(body: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
 # What it is instead
 
 
+_COPY_AGAIN = "copy it again from where it was made"
+_OF_THE_CA = "name the certificate that the CA has sent for this request"
 _REQUEST = "it is a certificate request, and not the certificate that a CA made of it"
 # What people take for a certificate or a key, by label.
 _MISTAKEN = {
@@ -277,14 +283,15 @@ def _only(found: tuple[Block, ...], wanted: str) -> PemError:
     """Say why a file has none of what is ``wanted``."""
     if found[0].label in _MISTAKEN:
         text, command = _MISTAKEN[found[0].label]
-        return PemError(text, command)
+        return PemError(text, command, None if command else _OF_THE_CA)
     labels = ", ".join(dict.fromkeys(one.label for one in found))
-    return PemError(f"there is no {wanted} in it, but {labels}")
+    text = f"there is no {wanted} in it, but {labels}"
+    return PemError(text, words=f"name the file with the {wanted}")
 
 
 def _no_blocks(data: bytes, text: bytes) -> PemError:
     if not data.strip():
-        return PemError("it is empty, and not PEM")
+        return PemError("it is empty, and not PEM", words=_COPY_AGAIN)
     return next(_recognised(data, text), PemError("it is not PEM: no line begins with -----BEGIN"))
 
 
@@ -307,7 +314,8 @@ def _recognised(data: bytes, text: bytes) -> Iterator[PemError]:
     if re.fullmatch(rb"MII[A-Za-z0-9+/]+={0,2}", bare):
         yield PemError("the lines -----BEGIN ...----- and -----END ...----- around it are missing")
     if re.match(rb"(?i)\s*(<!doctype|<html|<\?xml)", text.removeprefix(b"\xef\xbb\xbf")):
-        yield PemError("it is a web page and not PEM")
+        words = "save the file itself, and not the page that shows it"
+        yield PemError("it is a web page and not PEM", words=words)
 
 
 def _der(data: bytes) -> Iterator[PemError]:
@@ -345,7 +353,7 @@ def _der(data: bytes) -> Iterator[PemError]:
         pass
     try:
         x509.load_der_x509_csr(whole)
-        yield PemError(_REQUEST)
+        yield PemError(_REQUEST, words=_OF_THE_CA)
     except (ValueError, x509.InvalidVersion):
         pass
     yield PemError("it is binary (DER) and not PEM")

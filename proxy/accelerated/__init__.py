@@ -18,13 +18,27 @@ from typing import Any, Protocol, cast
 NAME = "proxy.accelerated.lane"
 # Of lane.c and of the Python that calls it; lane.c has the same number. It is raised with every
 # change after which one of the two no longer fits an older form of the other.
-REVISION = 4
+REVISION = 5
 
 
 class Gatherer(Protocol):
     """Gathers access lines."""
 
     def gather(self, exchange: object, /) -> int: ...
+
+
+class Forwarder(Protocol):
+    """Makes the heads of requests to backends."""
+
+    def head(
+        self, request: object, host: bytes | None, framing: bytes, prefix: bytes, own: bytes, /
+    ) -> bytes | None: ...
+
+
+class Maker(Protocol):
+    """Makes objects of a class with slots as copies of one of them."""
+
+    def make(self, *values: Any) -> Any: ...
 
 
 class Lane(Protocol):
@@ -73,6 +87,22 @@ class Lane(Protocol):
         /,
     ) -> Gatherer: ...
 
+    def forwarder(
+        self,
+        known: Mapping[tuple[bytes, bytes], bytes],
+        blocks: Mapping[Any, bytes],
+        names: Mapping[bytes, bool],
+        block: type,
+        last_line: bytes,
+        prefix: bytes,
+        serial: Iterator[int],
+        /,
+    ) -> Forwarder: ...
+
+    def maker(
+        self, pattern: object, given: tuple[str, ...], others: tuple[str, ...], /
+    ) -> Maker: ...
+
 
 def load() -> tuple[Lane | None, str]:
     """Return the lane that was built, or None and what is wrong with it: "" where there is none."""
@@ -88,3 +118,12 @@ def load() -> tuple[Lane | None, str]:
 
 
 lane, fault = (None, "") if os.environ.get("TREEHOUSE_PURE_PYTHON") else load()
+
+
+def copies(lane: Lane, pattern: object, *given: str) -> Callable[..., Any]:
+    """Return a function that makes objects like ``pattern``, an object that its class has made.
+    ``given`` are the slots whose values it takes, in this order; others have what the pattern has.
+    Raises `TypeError` where copies would share something that can be changed."""
+    slots = [name for base in type(pattern).__mro__ for name in getattr(base, "__slots__", ())]
+    others = tuple(name for name in slots if name not in given)
+    return lane.maker(pattern, given, others).make

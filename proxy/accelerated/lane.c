@@ -12,11 +12,13 @@
  * classes, whose places the classes themselves tell (`find_slots`); an object of any other class is
  * declined. Every value that a slot gives is checked for its type before it is used.
  *
- *     slots.h      the classes, and how objects are read and made
- *     heads.h      plain_head
- *     lines.h      text_line, json_line
- *     gatherer.h   gatherer
- *     tls.h        shake, disable_auto_retry, close_notify
+ *     slots.h       the classes, and how objects are read and made
+ *     heads.h       plain_head
+ *     lines.h       text_line, json_line
+ *     gatherer.h    gatherer
+ *     forwarding.h  forwarder
+ *     making.h      maker
+ *     tls.h         shake, disable_auto_retry, close_notify
  */
 
 #ifndef _GNU_SOURCE
@@ -29,6 +31,8 @@
 #include "heads.h"
 #include "lines.h"
 #include "gatherer.h"
+#include "forwarding.h"
+#include "making.h"
 #include "tls.h"
 
 /* exchange(connection, request, started): a new `proxy.protocol.exchange.Exchange`. */
@@ -115,6 +119,8 @@ static PyMethodDef functions[] = {
     {"text_line", (PyCFunction)(void (*)(void))text_line, METH_FASTCALL, NULL},
     {"json_line", (PyCFunction)(void (*)(void))json_line, METH_FASTCALL, NULL},
     {"gatherer", (PyCFunction)(void (*)(void))gatherer, METH_FASTCALL, NULL},
+    {"forwarder", (PyCFunction)(void (*)(void))forwarder, METH_FASTCALL, NULL},
+    {"maker", (PyCFunction)(void (*)(void))maker, METH_FASTCALL, NULL},
     {"bind_openssl", (PyCFunction)(void (*)(void))bind_openssl, METH_FASTCALL, NULL},
     {"shake", shake, METH_O, NULL},
     {"disable_auto_retry", disable_auto_retry, METH_O, NULL},
@@ -140,11 +146,14 @@ PyMODINIT_FUNC PyInit_lane(void)
     zero = PyLong_FromLong(0);
     content_length = PyBytes_FromString("content-length");
     gatherer_type = (PyTypeObject *)PyType_FromSpec(&gatherer_spec);
-    if (empty == NULL || zero == NULL || content_length == NULL || gatherer_type == NULL)
+    forwarder_type = (PyTypeObject *)PyType_FromSpec(&forwarder_spec);
+    maker_type = (PyTypeObject *)PyType_FromSpec(&maker_spec);
+    if (empty == NULL || zero == NULL || content_length == NULL || gatherer_type == NULL
+        || forwarder_type == NULL || maker_type == NULL)
         return NULL;
     PyObject *module = PyModule_Create(&definition);
     /* Of this file and of what calls it; `proxy.accelerated` has the same number. */
-    if (module != NULL && PyModule_AddIntConstant(module, "REVISION", 4) < 0)
+    if (module != NULL && PyModule_AddIntConstant(module, "REVISION", 5) < 0)
         Py_CLEAR(module);
     return module;
 }

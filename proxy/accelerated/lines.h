@@ -93,10 +93,10 @@ typedef struct {
     int json; /* the form of the lines */
 } Gatherer;
 
-/* The next request id of our own, as the digits behind the prefix. 0 to decline, -1 with an error. */
-static int next_id(Gatherer *gatherer, char buffer[DIGITS], Word *digits)
+/* The next request id of our own, as the digits behind its prefix. 0 to decline, -1 with an error. */
+static int next_id(PyObject *serial, char buffer[DIGITS], Word *digits)
 {
-    PyObject *number = PyIter_Next(gatherer->serial);
+    PyObject *number = PyIter_Next(serial);
     if (number == NULL)
         return PyErr_Occurred() ? -1 : 0;
     int overflow = 1;
@@ -173,7 +173,7 @@ static int take_id(Facts *facts, Gatherer *gatherer)
 {
     if (gatherer == NULL || !facts->own_id)
         return 1;
-    return next_id(gatherer, facts->of_id, &facts->more_id) == 1;
+    return next_id(gatherer->serial, facts->of_id, &facts->more_id) == 1;
 }
 
 /* Text of words, all of them ASCII; NULL without an error where it would be absurdly long. */

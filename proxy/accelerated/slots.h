@@ -70,7 +70,8 @@ static inline PyObject *get(const Slots *slots, PyObject *object, int place)
     return *(PyObject **)((char *)object + slots->at[place]);
 }
 
-/* Put a value into a new object, which nothing refers to yet; steals the reference. */
+/* Put a value into a slot; steals the reference. What is in it must not run code of Python's when it
+ * goes. */
 static inline void put(const Slots *slots, PyObject *object, int place, PyObject *value)
 {
     PyObject **slot = (PyObject **)((char *)object + slots->at[place]);
@@ -93,17 +94,19 @@ static PyObject *copy_of(const Slots *slots, PyObject *pattern)
 
 /* The classes. Each list begins with the slots that are used here by name, in the same order. */
 
-enum { METHOD, TARGET, PATH, QUERY, AUTHORITY, HOST, FIELDS, UNCACHED, CACHED, OF_CONNECTION, ID, SPOKEN };
+enum {
+    METHOD, TARGET, PATH, QUERY, AUTHORITY, HOST, FIELDS, UNCACHED, CACHED, OF_CONNECTION, ID, SPOKEN, LOGIN
+};
 static const char *const request_slots[] = {
     "method", "target", "path", "query", "authority", "host", "fields", "uncached_fields",
-    "cached_fields", "connection", "id", "version",
+    "cached_fields", "connection", "id", "version", "login",
     /* and what else a new request has */
-    "body", "matched", "upgrade", "expects_continue", "inform", "backend", "login",
+    "body", "matched", "upgrade", "expects_continue", "inform", "backend",
 };
 
-enum { TEMPLATES, NAMED_IN_LOG, PROXIES, PEER, TLS };
+enum { TEMPLATES, NAMED_IN_LOG, PROXIES, PEER, TLS, TOLD, CLIENT_CERTIFICATE };
 static const char *const connection_slots[] = {
-    "protocol_state", "named_in_log", "proxies", "peer", "tls_version",
+    "protocol_state", "named_in_log", "proxies", "peer", "tls_version", "told", "client_certificate",
 };
 
 enum { BEFORE, BETWEEN, AFTER, BEFORE_FIELDS, BETWEEN_FIELDS, AFTER_FIELDS, BLOCK, NAMES, HOST_KNOWN };

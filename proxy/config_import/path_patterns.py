@@ -14,7 +14,11 @@ from acme_client.late_dataclass import dataclass
 
 from .substitution import substituted
 
-NO_ROUTE = "a route is an exact path, or all below a folder"  # why an expression has none
+# Why an expression has no route, and why endings of file names have none.
+NO_ROUTE = "a route is an exact path, or all below a folder: write one for each that is meant"
+NO_ROUTE_OF_ENDINGS = (
+    "a route is chosen by its path, not by endings: write one for each folder that is meant"
+)
 _MOST = 64  # routes out of one expression
 _LITERAL = re.compile(r"(?:[A-Za-z0-9/_~@:,;=!&'% -]|\\[^A-Za-z0-9])*")
 _ALTERNATIVES = re.compile(r"\((?:\?:)?((?:[A-Za-z0-9/_.|~ -]|\\[^A-Za-z0-9])*)\)")

@@ -108,7 +108,9 @@ def _examined(
         raise CertificateUnusable("; ".join(map(str, examined.faults)))
     why = loadable.fault(examined.pair)
     if why is not None:
-        raise CertificateUnusable(f"{certificate.chain}, {certificate.key}: {why}")
+        raise CertificateUnusable(
+            f"{certificate.chain}, {certificate.key}: {why} ({loadable.remedy(why)})"
+        )
     return examined.pair, examined
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.program import folders
+from support.program.copies import copied
 from support.program.netns import Netns
 from support.program.ports import free_ports
 from support.program.server import REPOSITORY, packages
@@ -54,14 +55,8 @@ def ports() -> tuple[int, int]:
 
 @pytest.fixture
 def program(folder: Path) -> Path:
-    """A copy of the program that a test may change. What is compiled comes along, with the times by
-    which Python knows the modules that have been changed."""
-    copy = folder / "program"
-    copy.mkdir()
-    for package in ("proxy", "acme_client"):
-        subprocess.run(["cp", "-a", REPOSITORY / package, copy], check=True)
-    subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
-    return copy
+    """A copy of the program that a test may change."""
+    return copied(folder)
 
 
 @pytest.fixture(scope="session")

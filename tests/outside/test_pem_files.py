@@ -526,3 +526,104 @@ def test_a_bundle_is_trusted_whole_where_openssl_trusts_it(tmp_path: Path, text:
     except pem.PemError:
         ours = 0
     assert ours >= wanted
+
+
+def made(*extensions: x509.ExtensionType, key: Any = OTHER_EC, by: Any = OTHER_RSA) -> bytes:
+    """A certificate for a key, by a CA whose key this is."""
+    title = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a CA of the test's")])
+    first, last = datetime.fromtimestamp(NOW - 60, UTC), datetime.fromtimestamp(NOW + 86400, UTC)
+    builder = x509.CertificateBuilder(title, x509.Name([]), key.public_key(), 7, first, last)
+    for one in (x509.SubjectAlternativeName([x509.DNSName("shop.test")]), *extensions):
+        builder = builder.add_extension(one, critical=False)
+    return builder.sign(by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+SERVER_AUTH, CLIENT_AUTH = (
+    x509.ExtendedKeyUsage([use])
+    for use in (x509.ExtendedKeyUsageOID.SERVER_AUTH, x509.ExtendedKeyUsageOID.CLIENT_AUTH)
+)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "words"),
+    [
+        ((), None),
+        ((SERVER_AUTH,), None),
+        ((x509.BasicConstraints(ca=False, path_length=None),), None),
+        ((CLIENT_AUTH,), "not for servers"),
+        ((x509.BasicConstraints(ca=True, path_length=None),), "a CA's own"),
+    ],
+)
+def test_a_certificate_for_something_else_is_served_and_told(
+    extensions: tuple[x509.ExtensionType, ...], words: str | None
+) -> None:
+    found = examined(made(*extensions), pkcs8(OTHER_EC))
+    assert found.pair is not None
+    assert [one.kind for one in found.faults] == ([] if words is None else ["purpose"])
+    for fault in found.faults:
+        assert words is not None
+        assert words in fault.text
+        assert fault.remedy == "name the certificate that was made for this server"
+
+
+def test_nothing_is_said_of_a_certificate_that_signed_itself() -> None:
+    """As openssl req -x509 makes them: whoever trusts it, trusts it."""
+    builder = x509.CertificateBuilder(
+        x509.Name([]), x509.Name([]), OTHER_EC.public_key(), 7,
+        datetime.fromtimestamp(NOW - 60, UTC), datetime.fromtimestamp(NOW + 86400, UTC),
+    ).add_extension(x509.SubjectAlternativeName([x509.DNSName("shop.test")]), critical=False)  # fmt: skip
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    own = builder.sign(OTHER_EC, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    assert examined(own, pkcs8(OTHER_EC)).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("chain_text", "key_text", "remedy"),
+    [
+        (PAIR.key_pem, WHOLE, "exchange the two: chain: /etc/k.pem, key: /etc/c.pem"),
+        (b"", PAIR.key_pem, "copy it again"),
+        (WHOLE[:300], PAIR.key_pem, "copy it again"),
+        (WHOLE.replace(b"M", b"?"), PAIR.key_pem, "copy it again"),
+        (pem.written("CERTIFICATE", b"hello"), PAIR.key_pem, "copy it again"),
+        (b"TODO\n", PAIR.key_pem, "give PEM: BEGIN CERTIFICATE"),
+        (b"<!doctype html>", PAIR.key_pem, "save the file itself"),
+        (NOT_A_CHAIN["a request"][0], PAIR.key_pem, "name the certificate that the CA has sent"),
+        (NOT_A_CHAIN["DER"][0], PAIR.key_pem, "openssl x509 -inform DER"),
+        (WHOLE, NOT_A_KEY["a public key"][0], "name the file with the private key"),
+        (WHOLE, NOT_A_KEY["for SSH"][0], "name the key that the certificate was made with"),
+        (WHOLE, pkcs8(OTHER_EC), "name the key that the certificate was made with"),
+        (WHOLE, pkcs8(OTHER_EC, b"secret"), "openssl pkey -in /etc/k.pem"),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_done_fits_the_fault(chain_text: bytes, key_text: bytes, remedy: str) -> None:
+    fault = examined(chain_text, key_text).faults[0]
+    assert fault.remedy.startswith(remedy)
+
+
+def test_of_a_key_that_is_too_short_a_better_one_is_asked_for() -> None:
+    short = rsa.generate_private_key(65537, 1024)
+    found = examined(made(key=short), pkcs8(short))
+    assert found.pair is not None
+    why = loadable.fault(found.pair)
+    assert why == "the key is too short"
+    assert "RSA key of 2048 bits or more" in loadable.remedy(why)
+    assert "PEM" not in loadable.remedy(why)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        (OTHER_EC, None),
+        (OTHER_RSA, None),
+        (ec.generate_private_key(ec.SECP384R1()), None),
+        (ec.generate_private_key(ec.SECP256K1()), "secp256k1"),
+        (ed25519.Ed25519PrivateKey.generate(), "ed25519"),
+    ],
+    ids=["P-256", "RSA", "P-384", "secp256k1", "Ed25519"],
+)
+def test_a_key_that_no_browser_takes_is_told(key: Any, kind: str | None) -> None:
+    found = examined(made(key=key), pkcs8(key))
+    assert found.pair is not None
+    told = [one.text.rpartition("(")[2].rstrip(")") for one in found.faults]
+    assert told == ([] if kind is None else [kind])
+    assert all("ECDSA P-256" in one.remedy for one in found.faults)

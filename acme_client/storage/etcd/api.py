@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 from ...late_dataclass import dataclass
 from ..store import Full, Unreachable
 from .figures import Figures
+from .passage import Passage, steady_time
 
 Body = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -95,6 +96,7 @@ class EtcdApi:
         self.answered_at = 0.0  # by `time.monotonic`; 0: never
         self.fault = ""  # why there was no answer last time; empty: there was one
         self.figures = Figures()
+        self.passage = Passage()
 
     # Calls
 
@@ -163,6 +165,7 @@ class EtcdApi:
         first, troubles = self._first, []
         for number in range(first, first + len(self.endpoints)):
             endpoint = self.endpoints[number % len(self.endpoints)]
+            asked_at = steady_time()
             try:
                 answer = self._at(endpoint, path, body)
             except Unreachable as trouble:
@@ -175,6 +178,7 @@ class EtcdApi:
                 troubles.append(f"{endpoint}: {refusal.strerror}")
                 continue
             self._answered(number)
+            self.passage.note(asked_at, _revision(answer))
             return answer
         self.fault = "; ".join(troubles)
         raise Unreachable(errno.EHOSTUNREACH, self.fault)
@@ -289,6 +293,11 @@ def below(prefix: str) -> dict[str, str]:
     """Return the range of all keys that begin with a prefix."""
     end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
     return {"key": encoded(prefix), "range_end": encoded(end)}
+
+
+def _revision(answer: Answer) -> int:
+    header = answer.get("header")
+    return number(header.get("revision")) if isinstance(header, dict) else 0
 
 
 def _wants_a_login(refusal: Refused) -> bool:

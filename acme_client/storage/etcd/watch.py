@@ -37,6 +37,13 @@ class State(NamedTuple):
     revision: int
 
 
+class Value(NamedTuple):
+    """What lies under a key, and at which revision it was written."""
+
+    data: bytes
+    revision: int
+
+
 class Watch:
     """``prefix`` ends in "/"; changed are the folders right below it. ``keeps_values``: what lies
     there is kept in memory. Raises OSError when it cannot be told what is there now; later troubles
@@ -59,7 +66,7 @@ class Watch:
         self._socket: socket.socket | None = None
         self._known: dict[str, int] = {}
         self._keeps_values = keeps_values
-        self._values: dict[str, bytes] = {}
+        self._values: dict[str, Value] = {}
         self._state = State("", 0, 0)
         self._compare()
         self.changed()
@@ -76,7 +83,7 @@ class Watch:
             changed, self._changed = self._changed, set()
             return changed
 
-    def values(self) -> dict[str, bytes]:
+    def values(self) -> dict[str, Value]:
         """Return what lies there, by its keys, as far as it has been heard of."""
         with self._lock:
             return dict(self._values)
@@ -144,7 +151,7 @@ class Watch:
 
     def _take(self, answer: Answer) -> None:
         keys = set()
-        values: dict[str, bytes | None] = {}
+        values: dict[str, Value | None] = {}
         for event in answer.get("events") or ():
             pair = event.get("kv") or {}
             key = decoded(pair.get("key")).decode("utf-8", "replace")
@@ -153,8 +160,9 @@ class Watch:
                 self._known.pop(key, None)
                 values[key] = None
             else:
-                self._known[key] = number(pair.get("mod_revision"))
-                values[key] = decoded(pair.get("value")) if self._keeps_values else None
+                self._known[key] = revision = number(pair.get("mod_revision"))
+                if self._keeps_values:
+                    values[key] = Value(decoded(pair.get("value")), revision)
         if self._keeps_values:
             with self._lock:
                 for key, value in values.items():
@@ -185,7 +193,7 @@ class Watch:
     def _compare(self) -> bool:
         """Note what differs from what is known; returns whether anything did. Raises OSError."""
         found: dict[str, int] = {}
-        values: dict[str, bytes] = {}
+        values: dict[str, Value] = {}
         span: dict[str, str] = below(self.prefix)
         at = 0
         while True:
@@ -201,7 +209,7 @@ class Watch:
                 key = decoded(pair.get("key")).decode("utf-8", "replace")
                 found[key] = number(pair.get("mod_revision"))
                 if self._keeps_values:
-                    values[key] = decoded(pair.get("value"))
+                    values[key] = Value(decoded(pair.get("value")), found[key])
             if not answer.get("more") or not pairs:
                 break
             span = {**span, "key": _after(pairs[-1].get("key"))}

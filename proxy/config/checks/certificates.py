@@ -99,7 +99,7 @@ def _told(
     for fault in found.faults:
         in_key = fault.text.startswith(f"{certificate.key}:")
         path = (*at, "key" if in_key and certificate.key != certificate.chain else "chain")
-        told = parsed.origins.fault(path, fault.text, fault.command or _REMEDIES[fault.kind])
+        told = parsed.origins.fault(path, fault.text, fault.remedy)
         useless = fault.kind == "names" and found.facts is not None and found.facts.names
         if fault.fatal or (useless and not _any_covered(site, found)):
             yield told
@@ -109,19 +109,9 @@ def _told(
         yield parsed.origins.fault(
             (*at, "chain"),
             f"{certificate.chain}, {certificate.key}: {why}",
-            _REMEDIES["unreadable"],
+            loadable.remedy(why),
         )
 
 
 def _any_covered(site: Site, found: Examined) -> bool:
     return found.facts is not None and any(covers(found.facts.names, one) for one in site.names)
-
-
-_REMEDIES = {
-    "unreadable": "give PEM: BEGIN CERTIFICATE in the chain, BEGIN PRIVATE KEY in the key",
-    "mismatch": "name the key that the certificate was made with",
-    "names": "name the certificate for these names, or have one made for them",
-    "expired": "renew it",
-    "early": "see that the clock is right, or wait",
-    "gap": "add the intermediate certificates, as the CA gives them",
-}

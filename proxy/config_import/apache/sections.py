@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..draft import CannotRead, Place, Route, Site
-from ..path_patterns import NO_ROUTE, endings, forms, hides_dot_files
+from ..path_patterns import NO_ROUTE, NO_ROUTE_OF_ENDINGS, endings, forms, hides_dot_files
 from ..shapes import beneath, covers
 from . import access, fields
 from .directives import Directive, Reader, here, last
@@ -173,7 +173,7 @@ def _by_name(one: Directive, held: Held, site: Site, within: str) -> None:
     for each in inner:
         if not each.used:
             guard = each.name in access.NAMES
-            why = "files are told apart by their endings for cache_control alone"
+            why = NO_ROUTE_OF_ENDINGS
             site.leave(each.place, f"{one} {each}", why, guard=guard)
             each.use()
 

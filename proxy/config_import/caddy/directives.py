@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from ..draft import Entry, Place, Route, Site
+from ..path_patterns import NO_ROUTE_OF_ENDINGS
 from ..shapes import covers, specific_first
 from . import proxying
 from .beside import modify
@@ -171,7 +172,7 @@ def _of_endings(rule: Rule, state: State) -> None:
         before = {} if entry is None else entry.value
         state.route.put("cache_control", {key: args[1], **before}, one.place)
         return
-    why = "files are told apart by their endings for cache_control alone"
+    why = NO_ROUTE_OF_ENDINGS
     state.route.leave(one.place, str(one), why, guard=one.name in KEEPS_OUT)
 
 

@@ -20,7 +20,7 @@ from .world import Server
 
 _MOST_BESIDE = 60  # files and folders beside a backend that get a route each
 # What decides over a request in a location.
-_ANSWERS = ("return", "rewrite", "proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass",
+ANSWERS = ("return", "rewrite", "proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass",
             "scgi_pass", "memcached_pass")  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def act(
 ) -> None:
     # What stands beside the locations has been taken over before them.
     around = scope is server.scope
-    own = [] if around else [one for one in scope.directives if one.name in _ANSWERS]
+    own = [] if around else [one for one in scope.directives if one.name in ANSWERS]
     passed = next((one for one in own if one.name.endswith("_pass")), None)
     for one in own:
         if one.name == "return":

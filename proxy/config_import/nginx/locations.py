@@ -3,7 +3,7 @@
 nginx takes the longest prefix, or the first regular expression that fits; here a route is an exact
 path or all below a folder. ``location /api`` takes ``/api``, ``/api/x`` and ``/apiary``: it becomes
 two routes, and the third is told. Of regular expressions those become routes that say no more than
-paths (`path_patterns`); endings of file names become ``cache_control``; ``\\.php$`` tells who runs
+paths (`path_patterns`); those of endings of file names are `endings`'; ``\\.php$`` tells who runs
 scripts.
 """
 
@@ -15,14 +15,18 @@ import re
 from ..backends import url_of
 from ..draft import Route, Site
 from ..path_patterns import NO_ROUTE, PathForm, endings, forms, hides_dot_files
-from . import fields, guards, upstreams
-from .answers import act, answer, beside
+from . import guards, upstreams
+from .answers import ANSWERS, act, answer, beside
 from .choices import server_conditions
 from .directives import Directive, Scope
+from .endings import by_endings, cached, files_beside_backend
 from .redirects import returned, rewritten
 from .scripts import find_scripts
-from .variables import constants, in_field
+from .variables import constants
 from .world import Server, World
+
+# The folder that an expression names at its beginning.
+_BEGINNING = re.compile(r"\^((?:/[A-Za-z0-9_-]+)+)/")
 
 
 def compile_server(scope: Scope, site: Site, world: World) -> None:
@@ -92,7 +96,7 @@ def _location(server: Server, one: Directive, outer: Scope, within: str = "") ->
         one.use()
         return
     if kind in ("~", "~*"):
-        _regular(server, one, scope, pattern, kind == "~*")
+        _regular(server, one, scope, pattern, kind == "~*", within)
     else:
         if scope.here("internal"):
             if pattern in server.internal:
@@ -142,7 +146,9 @@ def _is_error_page(server: Server, path: str) -> bool:
     return any(one.args[-1:] == (path,) for one in server.scope.all("error_page"))
 
 
-def _regular(server: Server, one: Directive, scope: Scope, pattern: str, ignore_case: bool) -> None:
+def _regular(
+    server: Server, one: Directive, scope: Scope, pattern: str, ignore_case: bool, within: str
+) -> None:
     site = server.site
     if any(each.name == "fastcgi_pass" for each in one.block or ()) and "php" in pattern:
         return
@@ -157,7 +163,7 @@ def _regular(server: Server, one: Directive, scope: Scope, pattern: str, ignore_
         return
     names = endings(pattern)
     if names is not None and not denies:
-        _endings(server, one, scope, names)
+        by_endings(server, one, scope, names, within)
         return
     found = forms(pattern)
     if found is None and denies and "php" in pattern and _scripts_kept_out(server, one, pattern):
@@ -166,7 +172,13 @@ def _regular(server: Server, one: Directive, scope: Scope, pattern: str, ignore_
     if found is None:
         one.use()
         guard = denies or any(each.name in guards.NAMES for each in one.block or ())
-        site.leave(one.place, f"location {' '.join(one.args)}", NO_ROUTE, guard=guard)
+        why = NO_ROUTE
+        root = scope.one("root")
+        if root is not None and not any(each.name in ANSWERS for each in one.block or ()):
+            folder = _folder_of(pattern)
+            where = f"{root.arg.rstrip('/')}{folder}"
+            why += f", like {{path: {folder}/*, root: {where}}}"
+        site.leave(one.place, f"location {' '.join(one.args)}", why, guard=guard)
         if guard:
             _close_beginning(server, one, pattern)
         return
@@ -197,40 +209,21 @@ def _scripts_kept_out(server: Server, one: Directive, pattern: str) -> bool:
     return done
 
 
+def _folder_of(pattern: str) -> str:
+    """Return the folder that an expression names at its beginning, else one for an example."""
+    found = _BEGINNING.match("^" + pattern.removeprefix("^"))
+    return found[1] if found else "/images"
+
+
 def _close_beginning(server: Server, one: Directive, pattern: str) -> None:
     """Close the folder that an expression names, if any, because no route can say what it
     guards."""
-    found = re.match(r"\^((?:/[A-Za-z0-9_-]+)+)/", pattern)
+    found = _BEGINNING.match(pattern)
     if found:
         route = Route(one.place, path=f"{found[1]}/*")
         route.put("respond", {"status": "403"}, one.place)
         route.note(one.place, "closed, because what was guarded in it cannot be told apart")
         server.site.add(route)
-
-
-def _endings(server: Server, one: Directive, scope: Scope, names: list[str]) -> None:
-    """Take over a location of files by their endings: how long they are kept, and no more."""
-    said: list[str] = []
-    for each in scope.here("expires"):
-        text = fields.cache_control(each.args)
-        if text:
-            said.append(text)
-    for each in scope.here("add_header"):
-        if each.arg.lower() == "cache-control" and len(each.args) > 1:
-            text = in_field(scope, each.args[1])
-            if text:
-                said.append(text)
-        elif each.arg.lower() not in ("pragma", "vary"):
-            each.used = False
-    for name in ("try_files", "log_not_found", "access_log", "tcp_nodelay", "etag"):
-        scope.here(name)
-    if said:
-        server.assets.append((names, fields.joined_cache_control(said), one.place))
-    for each in one.block or ():
-        if not each.used and each.name in ("root", "alias", "proxy_pass", "return", "rewrite"):
-            why = "files are told apart by their endings for cache_control alone"
-            server.site.leave(each.place, str(each), why)
-            each.used = True
 
 
 def _finish(server: Server) -> None:
@@ -260,19 +253,20 @@ def _finish(server: Server) -> None:
             rest.put("respond", {"status": route.value("_refuse") or "405"}, entry.place)
             site.routes.insert(site.routes.index(route) + 1, rest)
         route.keys.pop("_refuse", None)
+    files_beside_backend(server)
+    kept, cached_at = cached(server.assets)
     for route in list(site.routes):
         if "root" not in route.keys or route.path.endswith((".html", ".php")):
             continue
-        if server.assets:
+        if cached_at is not None:
             there = route.value("cache_control") or {}
-            made = {
-                ",".join(f"*.{name}" for name in names): said for names, said, _ in server.assets
-            }
-            route.put("cache_control", {**made, **there}, server.assets[0][2])
-    if server.assets and not any("root" in route.keys for route in site.routes):
-        for names, said, place in server.assets:
-            text = f"Cache-Control {said} for {', '.join(names)}"
-            site.leave(place, text, "of a backend's answers the path does not decide")
+            route.put("cache_control", {**kept, **there}, cached_at)
+    if not any("root" in route.keys for route in site.routes):
+        for assets in server.assets:
+            if assets.cache_control:
+                text = f"Cache-Control {assets.cache_control} for {', '.join(assets.names)}"
+                why = "of a backend's answers the path does not decide"
+                site.leave(assets.location.place, text, why)
     for asked, keys, place in server.refusals:
         for path in dict.fromkeys(route.path for route in site.routes):
             twin = Route(place, path=path)

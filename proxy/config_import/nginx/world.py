@@ -62,6 +62,21 @@ class World:
 
 
 @dataclass(slots=True)
+class Assets:
+    """A location of files by the endings of their names. ``cache_control``: how long they are kept,
+    "" where it does not say. ``tried`` are its ``try_files``, ``within`` is the prefix of the
+    location around it; ``answered``: what it does beside sending files has been told."""
+
+    names: list[str]
+    cache_control: str
+    location: Directive
+    scope: Scope
+    tried: list[Directive]
+    within: str = ""
+    answered: bool = False
+
+
+@dataclass(slots=True)
 class Server:
     """A server block while its routes are made."""
 
@@ -74,7 +89,7 @@ class Server:
     php_place: Place | None = None
     params: dict[str, str] = field(default_factory=dict)  # more for the scripts
     script: str = ""  # the front controller
-    assets: list[tuple[list[str], str, Place]] = field(default_factory=list)
+    assets: list[Assets] = field(default_factory=list)
     refusals: list[tuple[dict[str, Any], dict[str, Any], Place]] = field(default_factory=list)
     # Routes with a ``rewrite`` that have no answer yet, and the scope that has it.
     pending: list[tuple[Route, PathForm, Scope]] = field(default_factory=list)

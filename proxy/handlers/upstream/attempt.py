@@ -7,13 +7,22 @@ wrong before a response existed.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from ...accelerated import Lane, copies, lane
 from ...config.model import ProxyAction
 from ...errors import Fault
 from ...protocol.h1.client import BackendConnection, NoResponse
 from ...protocol.h1.response_parser import ResponseHead
-from ...protocol.message import Request, Response, ResponseBody, Tunnel
+from ...protocol.message import (
+    CachedHead,
+    Fields,
+    Request,
+    Response,
+    ResponseBody,
+    Tunnel,
+)
 from ...transport.stream import Hears, StreamBroken, StreamTimeout
 from .backend import Backend
 from .pool import Connection
@@ -65,20 +74,21 @@ class Attempt:
         connection: Connection,
         request: Request,
         payload: Payload,
-        began: float = 0.0,
+        kept: bool,
+        began: float,
     ) -> None:
         self._route = route
         self.backend = backend
         self._connection = connection
         self._request = request
         self._payload = payload
+        self.kept = kept
         self._upload: Upload | None = None
         self._begun = False  # `send` has been called
         self._sent = 0  # bytes that it had to send
         self._rest: bytes | memoryview = b""  # of them
         self._broken: StreamBroken | None = None  # while they were sent
         self.began = began
-        self.kept = not connection.fresh
 
     def send(self) -> None:
         """Send the head, and the body if it is all here, as far as that is possible at once. Raises
@@ -194,8 +204,13 @@ class Attempt:
         connection, upload = self._connection, self._upload
         if head.status == 101:
             return self._tunnel(head)
-        method = self._request.method
         whole = connection.whole(head)
+        if head.passed_on is not None and whole is not None and upload is None:
+            # Nearly always: a head that has come before, with all of its body.
+            self._settle(True)
+            onward, serialised = head.passed_on
+            return new_response(head.status, onward, whole, "upstream", serialised)
+        method = self._request.method
         if whole and (head.h11_connection is not None or upload is not None):
             # h11 has to see the body, or the request is still being sent: stream the body then.
             connection.put_back(whole + connection.leftover())
@@ -210,7 +225,7 @@ class Attempt:
         else:
             self._settle(True)
             body = whole
-        return Response(head.status, fields, body, handler="upstream", cached=cached)
+        return new_response(head.status, fields, body, "upstream", cached)
 
     def _tunnel(self, head: ResponseHead) -> Response:
         connection = self._connection
@@ -242,6 +257,23 @@ class Attempt:
             return self._upload.fault
         self._route.tell(self._request, self.backend, fault)
         return fault
+
+
+def in_c(
+    lane: Lane,
+) -> tuple[
+    Callable[[Route, Backend, Connection, Request, Payload, bool, float], Attempt],
+    Callable[[int, Fields, ResponseBody, str, CachedHead | None], Response],
+]:
+    """Return what a lane has in place of `Attempt` and `Response`."""
+    nothing: Any = None
+    attempt = Attempt(nothing, nothing, nothing, nothing, nothing, True, 0.0)
+    given = "_route", "backend", "_connection", "_request", "_payload", "kept", "began"
+    response = "status", "fields", "body", "handler", "cached"
+    return copies(lane, attempt, *given), copies(lane, Response(200, []), *response)
+
+
+new_attempt, new_response = (Attempt, Response) if lane is None else in_c(lane)
 
 
 def _check_upgrade(request: Request, head: ResponseHead) -> None:

@@ -52,6 +52,7 @@ class Backend:
         "last_error",
         "open_until",
         "pool",
+        "prefix",
         "weight",
     )
 
@@ -69,6 +70,7 @@ class Backend:
         self.pool = pool
         given = host_for(action, config)
         self.host = None if given is None else given.encode("ascii")  # in place of the client's
+        self.prefix = config.prefix.encode("ascii")  # of the paths that it is asked for
         self.weight = float(config.weight)
         self.draining = config.drain  # in maintenance; somebody may say so while it serves
         self._slow_start = action.slow_start

@@ -8,9 +8,10 @@ that has passed lies with the connection, where `BackendConnection.head` finds i
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
+from ...accelerated import Lane, copies, lane
 from ...protocol.early_answer import Done, EarlyAnswer
 from ...protocol.message import Request, Response
 from ...transport.stream import StreamBroken
@@ -80,3 +81,14 @@ class BackendAnswer(EarlyAnswer):
             raise self._failure
         asked = self._asking.ask(self._request, self._payload, self._backend, self._attempt)
         return asked.__await__()
+
+
+def in_c(lane: Lane) -> Callable[[Asking, Request, Payload], BackendAnswer]:
+    """Return what a lane has in place of `BackendAnswer`."""
+    nothing: Any = None
+    pattern = BackendAnswer(nothing, nothing, nothing)
+    return copies(lane, pattern, "_asking", "_request", "_payload")
+
+
+# Makes an answer that is not begun yet.
+new_backend_answer = BackendAnswer if lane is None else in_c(lane)

@@ -35,17 +35,17 @@ from ...log import Seldom
 from ...protocol.h1.client import NoResponse
 from ...protocol.h1.response_parser import FastResponseParser
 from ...protocol.message import Request, Response
-from .attempt import Attempt
+from .attempt import Attempt, new_attempt
 from .backend import Backend
 from .balancing import Policy, policy
 from .connector import NotAllowed, speaks_http2, tls_context
 from .context import UpstreamContext
-from .early import BackendAnswer
+from .early import new_backend_answer
 from .h2_pool import H2Pool
 from .held_requests import HeldRequests
 from .pool import Connection, Pool
 from .request_body import Payload
-from .request_head import Forwarder
+from .request_head import new_forwarder
 from .sticky import StickyCookie
 
 log = logging.getLogger("treehouse.upstream")
@@ -69,7 +69,7 @@ class Upstream:
         self.action = action
         self.patience = action.response_timeout
         self.context = context
-        self.forwarder = Forwarder(
+        self.forwarder = new_forwarder(
             context.trusted_proxies,
             action.via,
             action.request_headers,
@@ -82,6 +82,9 @@ class Upstream:
             Backend(config, self.pool(config, tls, parser), action, reports_pauses=reports_pauses)
             for config in action.backends
         ]
+        # The one that is always chosen.
+        alone = len(self._backends) == 1 and action.breaker is None
+        self._alone = self._backends[0] if alone else None
         self._policy: Policy[Backend] = policy(action)
         sticky = action.sticky_cookie
         self._sticky = StickyCookie(sticky, self._backends) if sticky is not None else None
@@ -93,6 +96,13 @@ class Upstream:
             self._held is None
             and context.tracer is None
             and not any(isinstance(one.pool, H2Pool) for one in self._backends)
+        )
+        # Somebody takes note of each answer.
+        self._noted = not (
+            context.tracer is None
+            and context.counters is None
+            and action.breaker is None
+            and self._sticky is None
         )
 
     def pool(
@@ -138,7 +148,7 @@ class Upstream:
         the request."""
         payload = Payload(request)
         if self._begins_early:
-            return BackendAnswer(self, request, payload)
+            return new_backend_answer(self, request, payload)
         return self.send(request, payload)
 
     def send(self, request: Request, payload: Payload) -> Coroutine[Any, Any, Response]:
@@ -234,6 +244,8 @@ class Upstream:
 
     def choose(self, request: Request) -> Backend | None:
         """Return the backend whose turn it is; None where no one may be asked."""
+        if self._alone is not None:
+            return self._alone
         try:
             return self._choose(request, [])
         except Fault:
@@ -257,12 +269,14 @@ class Upstream:
     ) -> Attempt:
         backend.in_flight += 1
         began = time.monotonic() if self.context.counters is not None else 0.0
-        return Attempt(self, backend, connection, request, payload, began)
+        return new_attempt(self, backend, connection, request, payload, not connection.fresh, began)
 
     def answered(self, request: Request, response: Response, attempt: Attempt) -> None:
         """Note that an attempt has led to a response."""
         backend, context = attempt.backend, self.context
         response.backend = backend.config.url
+        if not self._noted:
+            return
         if context.tracer is not None:
             context.tracer.answered(request, response.status)
         if self.action.breaker is not None:
@@ -347,9 +361,7 @@ class Upstream:
         self, request: Request, backend: Backend, _connection: Connection, payload: Payload
     ) -> bytes:
         """Return the head for a backend, and the body if it is all here. Raises `Fault`."""
-        config = backend.config
-        prefix = config.prefix.encode("ascii") if config.prefix else b""
         framing = payload.framing
         if self.forwarder.traces and self.context.tracer is not None:
             framing += self.context.tracer.lines(request)
-        return self.forwarder.head(request, backend.host, framing, prefix) + payload.whole
+        return self.forwarder.head(request, backend.host, framing, backend.prefix) + payload.whole

@@ -18,6 +18,7 @@ import asyncio
 import math
 import ssl
 from collections import deque
+from typing import TYPE_CHECKING
 
 from ...config.model import Backend, ProxyAction
 from ...errors import Fault
@@ -106,20 +107,23 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """Keep the connection for the next request, or end it if it cannot be used again."""
-        assert isinstance(connection, BackendConnection)  # noqa: S101 - it came from here
+        if TYPE_CHECKING:
+            assert isinstance(connection, BackendConnection)
         now = self._context.clock.now
         connection.idle_since = now
-        if connection.keep_alive == math.inf:
-            connection.good_until = now + self._idle_for
+        if connection.keep_alive == NEVER:
+            good_until = now + self._idle_for
         else:
             announced = connection.keep_alive
             margin = min(_MARGIN, announced / 2)
-            connection.good_until = now + min(self._idle_for, announced - margin)
-        if self._closed or connection.good_until <= now or not connection.reusable:
+            good_until = now + min(self._idle_for, announced - margin)
+        if self._closed or good_until <= now or not connection.reusable:
             self.end(connection)
             return
-        connection.stream.deadline = NEVER
-        connection.stream.watch_idle()
+        connection.good_until = good_until
+        stream = connection.stream
+        stream.deadline = NEVER
+        stream.watch_idle()
         self._kept.append(connection)
         if self._queue:
             self._wake()

@@ -111,9 +111,9 @@ class BackendConnection:
         if not isinstance(said, bytes):
             self._met = said
             return None
-        end = said.find(HEAD_END) + len(HEAD_END)
+        end = said.find(HEAD_END) + 4
         found = None
-        if end >= len(HEAD_END) and self._parser is not None:
+        if end >= 4 and self._parser is not None:
             found = self._parser.parse(said[:end], method)
         if found is None or found.status == 408:  # which may be the end of an idle connection
             self._held = said
@@ -183,12 +183,12 @@ class BackendConnection:
 
     def whole(self, found: ResponseHead) -> bytes | None:
         """The body, if all of it has come with the head; the exchange is then over."""
-        if found.length < 0 or len(self._held) < found.length:
+        length, held = found.length, self._held
+        if length < 0 or len(held) < length:
             return None
-        body = self._held[: found.length]
-        self._held = self._held[found.length :]
+        self._held = held[length:]
         self.response_read = True
-        return body
+        return held[:length]
 
     def leftover(self) -> bytes:
         """What came behind a 101 and belongs to the tunnel."""

@@ -22,6 +22,15 @@ from ...protocol.message import Request
 TOKEN_FIELD = b"x-treehouse-token"
 
 
+class Refused(Fault):
+    """A request that the admin listener refuses. ``told`` is what its client reads: what is
+    missing, and how to get it; whoever reaches this listener looks after the server."""
+
+    def __init__(self, kind: str, detail: str, told: str) -> None:
+        super().__init__(kind, detail)
+        self.told = told
+
+
 class Access:
     """``secret`` is the same in all workers, for the life of the server."""
 
@@ -33,32 +42,73 @@ class Access:
         )
 
     def check(self, exchange: Exchange, request: Request) -> None:
-        """Raise `Fault` for a request that another site's page may have made, or that names another
-        server."""
+        """Raise `Refused` for a request that another site's page may have made, or that names
+        another server."""
         host = request.host
         if self._names:
             # The certificate was chosen by the name in the handshake, and so were its rules.
             named = (request.connection.server_name or "").encode("ascii", "replace")
             if host not in self._names or named not in self._names:
-                raise Fault("misdirected", "the admin listener is asked by its own names")
+                raise Refused(
+                    "misdirected",
+                    "the admin listener is asked by its own names",
+                    "This is the admin listener: ask it by a name of admin.names, in the URL and "
+                    "in TLS.",
+                )
         elif not _is_address(host.decode("ascii")):
-            raise Fault("misdirected", "the admin listener is asked by address")
+            raise Refused(
+                "misdirected",
+                "the admin listener is asked by address",
+                "This is the admin listener: ask it by an address or localhost, or give it the "
+                "name in admin.names.",
+            )
         if self._by_certificate and not request.connection.client_certificate:
-            raise Fault("forbidden", "no client certificate was shown")
+            raise Refused(
+                "forbidden",
+                "no client certificate was shown",
+                "No client certificate was shown: take one of a CA of admin.client_auth.ca_file.",
+            )
         if not _same_site(request):
-            raise Fault("forbidden", "another site's page asks")
+            raise Refused(
+                "forbidden",
+                "another site's page asks",
+                "Another site's page asks: open the admin page by its own address.",
+            )
 
     def check_action(self, request: Request) -> None:
-        """Raise `Fault` unless the page itself asks for something to be done."""
+        """Raise `Refused` unless the page itself asks for something to be done."""
         if self.token is None:
-            raise Fault("forbidden", "the configuration allows no actions (admin.actions)")
+            raise Refused(
+                "forbidden",
+                "the configuration allows no actions (admin.actions)",
+                "The admin page may do nothing here: set admin.actions to true and reload, or give "
+                "the command on the machine (treehouse-proxy reload, certs renew).",
+            )
         given = _only(request, TOKEN_FIELD)
         if not hmac.compare_digest(given, self.token.encode("ascii")):
-            raise Fault("forbidden", "the token of the page is missing or old")
+            what = "is not this server's" if given else "is missing, or there several times"
+            raise Refused(
+                "forbidden",
+                "the token of the page is missing or old",
+                f"The field X-Treehouse-Token {what}: load the admin page anew. A script reads the "
+                'token from the first event of /events ("token"); it changes when the server is '
+                "started.",
+            )
         if _only(request, b"content-type").partition(b";")[0].strip() != b"application/json":
-            raise Fault("forbidden", "an action is JSON")
+            raise Refused(
+                "forbidden",
+                "an action is JSON",
+                "An action is JSON: send it with Content-Type: application/json.",
+            )
         if not request.field(b"origin") and request.field(b"sec-fetch-site") != b"same-origin":
-            raise Fault("forbidden", "an action names its origin")
+            own = (request.connection.scheme + b"://" + request.authority).decode(
+                "ascii", "replace"
+            )
+            raise Refused(
+                "forbidden",
+                "an action names its origin",
+                f"An action says where it comes from: send it with Origin: {own}.",
+            )
 
 
 def _only(request: Request, name: bytes) -> bytes:

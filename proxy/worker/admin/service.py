@@ -31,7 +31,7 @@ from ...protocol.message import Fields, Handler, Request, Response
 from ...sites.filters import Chain
 from ..context import WorkerContext
 from ..services import BaseService
-from .access import Access
+from .access import Access, Refused
 from .assets import ASSETS, SECURITY
 from .events import Document, Events
 from .link import AdminLink, Unanswered
@@ -115,6 +115,8 @@ class AdminService(BaseService):
 
     def refuse(self, exchange: Exchange, fault: Fault) -> Response:
         response = super().refuse(exchange, fault)
+        if isinstance(fault, Refused):
+            response.body = f"{response.status} {fault.told}\n".encode()
         response.fields = [*response.fields, *SECURITY]
         return response
 

@@ -1,5 +1,4 @@
-"""What machines say of themselves: read whatever it is, and clocks judged by when they were
-heard."""
+"""What machines say of themselves: read whatever it is."""
 
 from __future__ import annotations
 
@@ -7,15 +6,15 @@ import pytest
 
 from acme_client.certificates.peers import Member
 from acme_client.cluster.members import (
-    WRITTEN_EVERY,
-    Clocks,
     Said,
     differences,
     digest,
     read,
     recalled,
     remembered,
+    written_every,
 )
+from acme_client.storage import documents
 
 OURS = {"a.example": "1", "b.example": "2"}
 
@@ -46,18 +45,25 @@ def test_who_speaks_a_newer_form_may_order_and_is_not_waited_for() -> None:
     assert said.seen > 1 << 60
 
 
-def test_a_clock_is_judged_by_when_it_was_heard() -> None:
-    clocks = Clocks()
-    # It was there before: written at any moment of the last half minute.
-    assert clocks.hear("web-1", 1000.0, 1020.0) == 0.0
-    assert clocks.hear("web-2", 5000.0, 1020.0) == 3980.0
-    assert clocks.hear("web-3", 0.0, 1020.0) == WRITTEN_EVERY + 5.0 - 1020.0
-    # Written just now.
-    assert clocks.hear("web-1", 1030.0, 1050.0) == -20.0
-    assert clocks.hear("web-1", 1030.0, 1060.0) == -20.0
-    assert clocks.hear("web-4", None, 1060.0) == 0.0
-    clocks.keep_only({"web-2"})
-    assert clocks.hear("web-1", 1030.0, 1060.0) == 0.0
+@pytest.mark.parametrize(
+    ("members", "every"), [(1, 30), (3, 30), (10, 30), (100, 300), (1000, 3000)]
+)
+def test_all_machines_together_hear_of_as_much_for_each_machine(members: int, every: int) -> None:
+    assert written_every(members) == every
+    # Each of them hears of a document every three seconds at most.
+    assert members / every <= 1 / 3
+
+
+def test_a_document_that_is_seldom_written_has_its_clock_where_older_programs_do_not_look() -> None:
+    often = Said("web-1", clock=1.8e9, every=30.0)
+    assert documents.read(often.document(), 1)["clock"] == 1.8e9
+    seldom = Said("web-1", clock=1.8e9, every=300.0)
+    assert "clock" not in documents.read(seldom.document(), 1)
+    assert read("web-1", seldom.document()) == seldom
+    # And one by such a program is written twice a minute.
+    assert read("web-1", b'{"clock": 1.8e9}').every == 30.0
+    for nonsense in (b'{"every": 0}', b'{"every": "x"}', b'{"every": -1, "asks": -1}'):
+        assert (read("web-1", nonsense).every, read("web-1", nonsense).asks) == (30.0, 0)
 
 
 def test_members_are_remembered_by_their_differences() -> None:

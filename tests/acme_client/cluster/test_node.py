@@ -195,8 +195,9 @@ class Machine:
         """Nothing more is said to the engine, and nothing given back."""
         shared = self.node._shared
         assert shared is not None
-        if shared._lease is not None:
-            shared._lease._over.set()
+        lease = shared._sessions._lease
+        if lease is not None:
+            lease._over.set()
         self.server.vanish()
         assert self.thread is not None
         self.thread.join(30)
@@ -500,6 +501,19 @@ def test_a_clock_that_is_wrong_keeps_its_machine_from_ordering(machine: Make, ca
         assert one.node.orders()
     wrong.until(lambda: wrong.serves() is not None)
     assert not any(node == "web-3" for node, _name in ca.begun)
+    # Set right, it orders again as soon as it has noticed that, and the others know it.
+    wrong.clock = 0.0
+    wrong.until(lambda: wrong.status and wrong.status["orders"])
+    for one in machines:
+        one.until(lambda one=one: one.status and abs(one.status["members"][-1]["clock"]) < 30)
+    # One that is set wrong while it runs is told the clocks of the others when it asks.
+    machines[0].clock = -600.0
+    machines[0].until(lambda: "clock is" in str(machines[0].status and machines[0].status["fault"]))
+    own, *others = [one["clock"] for one in machines[0].status["members"]]
+    assert own == 0
+    assert all(abs(one - 600) < 30 for one in others)
+    machines[0].clock = 0.0
+    machines[0].until(lambda: machines[0].status and machines[0].status["orders"])
 
 
 def test_the_built_in_root_is_made_once(machine: Make) -> None:

@@ -217,9 +217,19 @@ def test_what_is_followed_is_in_memory_as_it_changes(etcd: Etcd, opened: Open) -
     store, other, follower = opened(), opened(lasts=2), opened()
     store.put_while_here("members", "web-1", b"one")
     woken = threading.Event()
-    changed, files = follower.follow("members", woken.set)
+    changed, followed = follower.follow("members", woken.set)
+
+    def files() -> dict[str, bytes | Unreadable]:
+        return {name: one.data for name, one in followed().items()}
+
     assert files() == {"web-1": b"one"}
-    store.put_while_here("members", "web-1", b"another")
+    assert followed()["web-1"].revision == store.written_last("members")
+    assert store.written_last("nothing") == 0
+    assert follower.age(followed()["web-1"].revision) is None  # it was there before we asked
+    later = store.put_while_here("members", "web-1", b"another")
+    age = follower.age(later)
+    assert age is not None
+    assert 0 < age < 60
     other.put_while_here("members", "web-2", b"two")
     forged = f"{PREFIX}members/web-3"
     store.api.call("/v3/kv/put", {"key": encoded(forged), "value": encoded(b"garbage")})

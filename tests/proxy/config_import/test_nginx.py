@@ -292,3 +292,56 @@ def test_a_condition_that_asks_for_a_client_certificate(imported: Import) -> Non
     part = imported("nginx", SERVER.format(f"{optional} location /x/ {{ {asked} }}"))
     assert part.route("/x/*")["deny"] == ["0.0.0.0/0", "::/0"]
     assert part.site("a.test")["tls"]["client_auth"]["mode"] == "request"
+
+
+IMAGES = r"location ~* \.(png|jpe?g)$ {{ {} }} "
+PROXIED = "location / { proxy_pass http://127.0.0.1:1; proxy_set_header Host $host; }"
+
+
+def test_images_from_the_disk_beside_a_backend_get_routes(imported: Import, tmp_path: Path) -> None:
+    for name in ("logo.PNG", "page.html", "img/a.jpeg", "img/deep/b.png", "mixed/a.png"):
+        (tmp_path / "www" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "www" / name).touch()
+    (tmp_path / "www/mixed/page.html").touch()
+    root = tmp_path / "www"
+    text = IMAGES.format(f"root {root}; expires 1h;") + PROXIED
+    made = imported("nginx", SERVER.format(text))
+    kept = {"*.png,*.jpeg,*.jpg": "max-age=3600"}
+    assert made.routes() == {
+        "/*": {"backend": "http://127.0.0.1:1"},
+        "/img/*": {"root": f"{root}/img", "cache_control": kept},
+        "/logo.PNG": {"root": str(root), "cache_control": kept},
+    }
+    assert len(made.left) == 1
+    assert f"{{path: /mixed/*, root: {root}/mixed}}" in made.left[0]
+    assert "new ones need one" in made.text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (IMAGES.format("root /none;") + PROXIED, "{path: /images/*, root: /none/images}"),
+        (IMAGES.format("root /none; expires 1h;") + PROXIED, "{path: /images/*, root: /none/images}"),
+        ("root /none; " + IMAGES.format("") + PROXIED, "{path: /images/*, root: /none/images}"),
+        (IMAGES.format("root /none; try_files $uri @app;")
+         + "location @app { proxy_pass http://127.0.0.1:1; } " + PROXIED, "/none/images}"),
+        (IMAGES.format("proxy_pass http://127.0.0.1:2;") + PROXIED, "for each folder that is meant"),
+        (IMAGES.format("alias /none;") + PROXIED, "for each folder that is meant"),
+        (r"location ~ ^/img/.*\.png$ { root /none; } " + PROXIED, "{path: /img/*, root: /none/img}"),
+        ("location /app/ { proxy_pass http://127.0.0.1:1; " + IMAGES.format("root /none;") + "} "
+         "location / { root /www; }", "{path: /app/*, root: /none/app}"),
+    ],
+)  # fmt: skip
+def test_images_that_have_no_route_are_told_in_one_line(
+    text: str, told: str, imported: Import
+) -> None:
+    made = imported("nginx", SERVER.format(text))
+    assert len(made.left) == 1
+    assert told in made.left[0]
+
+
+def test_images_within_a_location_of_files_need_nothing(imported: Import) -> None:
+    text = "root /www; location /m/ { location ~ \\.mp4$ { expires 1h; } } " + PROXIED
+    made = imported("nginx", SERVER.format(text))
+    assert made.left == []
+    assert made.routes()["/m/*"]["root"] == "/www/m"

@@ -9,7 +9,7 @@ from proxy.config.syntax.addresses import parse_listen
 from proxy.errors import Fault
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.message import Connection, Request
-from proxy.worker.admin.access import Access
+from proxy.worker.admin.access import Access, Refused
 
 LISTEN = parse_listen("127.0.0.1:2020")
 OWN = b"127.0.0.1:2020"
@@ -31,13 +31,18 @@ def asked(
 
 
 def refused(access: Access, exchange: Exchange, *, action: bool = False) -> str | None:
+    fault = refused_with(access, exchange, action=action)
+    return None if fault is None else fault.kind
+
+
+def refused_with(access: Access, exchange: Exchange, *, action: bool = False) -> Fault | None:
     assert exchange.request is not None
     try:
         access.check(exchange, exchange.request)
         if action:
             access.check_action(exchange.request)
     except Fault as fault:
-        return fault.kind
+        return fault
     return None
 
 
@@ -124,6 +129,30 @@ def test_no_action_where_the_configuration_says_nothing() -> None:
     for token in (b"", b"None", b"0" * 64):
         fields = [(b"x-treehouse-token", token), JSON, ORIGIN]
         assert refused(reader, action(*fields), action=True) == "forbidden"
+
+
+@pytest.mark.parametrize(
+    ("given", "fields", "told"),
+    [
+        ({}, [], "set admin.actions to true and reload"),
+        ({"actions": True}, [JSON, ORIGIN], "X-Treehouse-Token is missing"),
+        ({"actions": True}, [JSON, ORIGIN], 'from the first event of /events ("token")'),
+        ({"actions": True}, [(b"x-treehouse-token", b"0"), JSON], "is not this server's: load the"),
+        ({"actions": True}, [(b"origin", b"http://evil.example")], "by its own address"),
+        ({"actions": True}, ["token", ORIGIN], "with Content-Type: application/json"),
+        ({"actions": True}, ["token", JSON], "with Origin: http://127.0.0.1:2020"),
+    ],
+)
+def test_who_is_refused_reads_what_is_missing_and_how_to_get_it(
+    given: dict[str, object], fields: list[object], told: str
+) -> None:
+    able = access(**given)
+    token = (b"x-treehouse-token", (able.token or "").encode())
+    exchange = action(*(token if one == "token" else one for one in fields))  # type: ignore[misc, arg-type] # pairs
+    refusal = refused_with(able, exchange, action=True)
+    assert isinstance(refusal, Refused)
+    assert told in refusal.told
+    assert (able.token or "none") not in refusal.told
 
 
 def test_the_token_is_of_this_server() -> None:

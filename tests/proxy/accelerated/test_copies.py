@@ -1,0 +1,118 @@
+"""Objects that the lane makes as copies are those that their classes make."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from proxy.accelerated import copies
+from proxy.handlers.upstream import attempt, early
+from proxy.handlers.upstream.attempt import Attempt
+from proxy.handlers.upstream.early import BackendAnswer
+from proxy.protocol.message import Response
+from support.accelerated import lane
+
+UNSET = object()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _there_is_a_lane() -> None:
+    try:
+        lane()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+def facts(made: object) -> dict[str, object]:
+    slots = [name for base in type(made).__mro__ for name in getattr(base, "__slots__", ())]
+    return {name: getattr(made, name, UNSET) for name in slots}
+
+
+def makers() -> list[tuple[Callable[..., Any], Callable[..., Any], int]]:
+    """What a class and a lane make, and of how many values."""
+    new_attempt, new_response = attempt.in_c(lane())
+    return [
+        (Attempt, new_attempt, 7),
+        (Response, new_response, 5),
+        (BackendAnswer, early.in_c(lane()), 3),
+    ]
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_an_object_is_like_pythons(which: int) -> None:
+    python, in_c, count = makers()[which]
+    values = [object() for _ in range(count)]
+    made, expected = in_c(*values), python(*values)
+    assert type(made) is type(expected)
+    assert facts(made) == facts(expected)
+    with pytest.raises(TypeError):
+        in_c(*values[1:])
+
+
+class Parent:
+    __slots__ = ("_a",)
+
+
+class Child(Parent):
+    __slots__ = ("b", "c")
+
+    def __init__(self, b: object) -> None:
+        self._a: object = None
+        self.b = b
+
+
+def test_slots_of_parents_are_copied_and_empty_ones_stay_empty() -> None:
+    made = copies(lane(), Child(1), "b")("given")
+    assert facts(made) == {"_a": None, "b": "given", "c": UNSET}
+    made.c = 3
+    assert not hasattr(copies(lane(), Child(1), "b")("again"), "c")
+
+
+@pytest.mark.parametrize("shared", [[], {}, set(), object.__new__(Child), lambda: None])
+def test_nothing_that_can_be_changed_is_shared(shared: object) -> None:
+    pattern = Child(1)
+    pattern._a = shared
+    with pytest.raises(TypeError, match="not shared"):
+        copies(lane(), pattern, "b")
+    assert copies(lane(), pattern, "_a")(2)._a == 2
+
+
+def test_a_class_that_is_more_than_its_slots_is_refused() -> None:
+    class Loose(Parent):
+        pass
+
+    class Weak(Parent):
+        __slots__ = ("__weakref__",)
+
+    for pattern, names in ((Loose(), ("_a",)), (Weak(), ("_a",)), (1, ()), (Child(1), ("b",))):
+        with pytest.raises(TypeError):
+            lane().maker(pattern, names, ())
+    with pytest.raises((TypeError, AttributeError)):
+        lane().maker(Child(1), ("b", "c", "d"), ())
+    for wrong in ((), (1, 2, 3), (Child(1), ("b", 1), ("_a",)), (Child(1), ("b",) * 49, ())):
+        with pytest.raises(TypeError):
+            lane().maker(*wrong)  # type: ignore[call-arg, arg-type] # the point
+
+
+def test_nothing_is_kept_and_nothing_is_lost() -> None:
+    pattern, given = Child(1), object()
+    make = copies(lane(), pattern, "b")
+    watched = [None, pattern, given, Child, make]
+
+    def all_of_it() -> None:
+        make(given)
+        copies(lane(), pattern, "b")
+        with pytest.raises(TypeError):
+            make()
+        with pytest.raises(TypeError):
+            lane().maker(pattern, ("b",), ("c",))
+
+    all_of_it()
+    before = [sys.getrefcount(one) for one in watched]
+    for _ in range(300):
+        all_of_it()
+    after = [sys.getrefcount(one) for one in watched]
+    assert [a - b for a, b in zip(after, before, strict=True) if abs(a - b) > 50] == []
