@@ -1,7 +1,9 @@
 """A store on etcd, shared by several machines.
 
-store       the contract on keys and transactions; locks and sessions under a lease
-operations  what a transaction is made of
+store       the contract on keys and transactions
+sessions    locks, and what else vanishes with its writer
+folders     how files lie under keys
+operations  transactions, and what they are made of
 watch       hears of changes, and misses none
 passage     how old at most what was written at a revision is
 lease       what ends when its holder is gone

@@ -1,14 +1,18 @@
-"""What a transaction of etcd is made of: conditions and operations, as its JSON has them.
+"""Transactions of etcd, and what they are made of: conditions and operations, as its JSON has them.
 
 Names of fields are those of etcdserverpb.Compare and RequestOp.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .api import below, encoded
+from .api import Answer, EtcdApi, below, encoded
+
+# Operations that a transaction may have by the engine's default, `--max-txn-ops`.
+_MOST = 128
 
 Operation = Mapping[str, Any]
 
@@ -56,3 +60,18 @@ def writing(key: str, value: bytes, **options: object) -> Operation:
 def removal(key: str) -> Operation:
     """Delete a key, if it is there."""
     return {"request_delete_range": {"key": encoded(key)}}
+
+
+def transact(
+    api: EtcdApi,
+    compares: Sequence[Operation],
+    operations: Sequence[Operation],
+    otherwise: Sequence[Operation] = (),
+) -> Answer:
+    """Have the engine carry out operations in one step if all conditions hold, and ``otherwise``
+    others. Raises OSError."""
+    if max(len(compares), len(operations)) > _MOST:
+        raise OSError(errno.E2BIG, f"more than {_MOST} keys change in one step")
+    return api.call(
+        "/v3/kv/txn", {"compare": compares, "success": operations, "failure": otherwise}
+    )

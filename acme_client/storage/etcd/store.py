@@ -6,24 +6,17 @@ A folder "certificates/example.org" lies below "/treehouse/NAME/certificates/exa
     :before      what was there before that
     meta.json    a file that was stored alone
 
-and beside the folders ":lock/certificates/example.org" and ":session/LEASE", which vanish with
-their writer. A step reads what it will change, and is refused by the engine when anything of that
-is another thing meanwhile, or when the key of the lock that it is made under is not the one that
-its holder has made: the key's revision of creation is the lock's token.
+A step reads what it will change, and is refused by the engine when anything of that is another
+thing meanwhile, or when the lock that it is made under is not its holder's any more.
 
-Nothing is kept in memory but our lease; what is read is read with a quorum.
+Nothing is kept in memory but our session (`sessions`), and what is followed; what is read is read
+with a quorum.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
-import json
-import math
-import secrets
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -39,47 +32,22 @@ from ..store import (
     Unreadable,
     demand_known,
 )
-from .api import Answer, EtcdApi, below, decoded, encoded, number
-from .lease import LASTS, Lease
-from .operations import (
-    Operation,
-    changed_at,
-    created_at,
-    has_value,
-    none_later,
-    reading,
-    removal,
-    writing,
-)
+from .api import EtcdApi, below, decoded, encoded, number
+from .folders import BEFORE, TOGETHER, Folder, is_alone, joined, parted
+from .lease import LASTS
+from .operations import Operation, changed_at, none_later, removal, transact, writing
 from .passage import steady_time
 from .sealing import NotOpened, Seals
+from .sessions import Sessions, fence, is_of_a_session
 from .watch import Value, Watch
 
-_TOGETHER, _BEFORE = ":together", ":before"
-_LOCK, _SESSION = ":lock/", ":session/"
-# Operations that a transaction may have by the engine's default, `--max-txn-ops`.
-_OPERATIONS_MOST = 128
 _TRIES = 20
 # Keys that are read at a time: with few, others need not wait while a machine reads thousands.
 _PAGE = 200
-# What is to pass away by itself has one lease for so many seconds: each costs the engine a write.
-_LEASE_SHARED_FOR = 60.0
 
 # Said here, because `list` means something else inside the class.
 Operations = list[Operation]
 Numbers = list[int]
-
-
-class Folder(NamedTuple):
-    """The keys of one folder: sealed values by the last part of a key, and their revisions."""
-
-    values: dict[str, bytes]
-    revisions: dict[str, int]
-    at: int = 0  # the store's revision when it was read
-
-    @property
-    def mark(self) -> object:
-        return tuple(sorted(self.revisions.items()))
 
 
 class Followed(NamedTuple):
@@ -104,16 +72,8 @@ class EtcdStore:
         self.api = api
         self.prefix = prefix
         self._seals = seals
-        self._lasts = lasts
-        self._lost = lost
-        self._beginning = threading.Lock()
-        self._lease: Lease | None = None
+        self._sessions = Sessions(api, prefix, lasts, lost)
         self._watches: list[Watch] = []
-        self._passing: dict[float, tuple[int, float]] = {}  # leases of what is to pass away
-        # Keys of locks that nobody holds, which the engine has still, or may have: it has not been
-        # heard when they were given back, or not in time when they were taken. Each with the
-        # condition that it is that lock.
-        self._left: list[tuple[str, Operation]] = []
 
     # Reading
 
@@ -154,7 +114,7 @@ class EtcdStore:
         return found, seen.at
 
     def previous(self, folder: str) -> dict[str, bytes]:
-        return self._opened_together(folder, self._folder(folder), _BEFORE)
+        return self._opened_together(folder, self._folder(folder), BEFORE)
 
     def mark(self, folder: str) -> object:
         return self._folder(folder, keys_only=True).mark
@@ -209,9 +169,9 @@ class EtcdStore:
             operations: Operations = []
             if file in seen.values:
                 return [], [removal(self._key(folder, file))]
-            held = self._opened_together(folder, seen, _TOGETHER)
+            held = self._opened_together(folder, seen, TOGETHER)
             if held.pop(file, None) is not None:
-                operations.append(self._put(folder, _TOGETHER, _joined(held)))
+                operations.append(self._put(folder, TOGETHER, joined(held)))
             return compares, operations
 
         self._try(compose)
@@ -219,63 +179,19 @@ class EtcdStore:
     def put_while_here(self, folder: str, file: str, data: bytes) -> int:
         """Store a file alone that vanishes with our session; returns the revision of the store at
         which it is there."""
-        operation = self._put(folder, file, data, self._session().name)
-        answer = self._transaction([], [operation])
+        operation = self._put(folder, file, data, self._sessions.lease().name)
+        answer = transact(self.api, [], [operation])
         return number(answer.get("header", {}).get("revision"))
 
     def put_for(self, folder: str, file: str, data: bytes, seconds: float) -> None:
         """Store a file alone that the engine deletes by itself, at the earliest after these seconds
         and a minute later at the latest, whether or not we live. Raises OSError."""
-        now = time.monotonic()
-        with self._beginning:
-            lease, since = self._passing.get(seconds, (0, 0.0))
-            if not lease or now > since + _LEASE_SHARED_FOR:
-                lasts = math.ceil(seconds + _LEASE_SHARED_FOR)
-                lease = number(self.api.call("/v3/lease/grant", {"TTL": lasts}).get("ID"))
-                self._passing[seconds] = lease, now
+        lease = self._sessions.passing(seconds)
         try:
-            self._transaction([], [self._put(folder, file, data, lease)])
+            transact(self.api, [], [self._put(folder, file, data, lease)])
         except OSError:
-            self._passing.pop(seconds, None)  # an engine that was restored does not know it
+            self._sessions.forget_passing(seconds)
             raise
-
-    # Locks and sessions
-
-    def lock(self, folder: str, lease: float) -> Lock | None:
-        self.give_back()
-        held = self._session()
-        key = self._lock_key(folder)
-        ours = secrets.token_hex(8)
-        put = writing(key, ours.encode(), lease=str(held.name))
-        try:
-            answer = self._transaction([created_at(key, 0)], [put], [reading(key)])
-        except OSError:
-            self._left.append((key, has_value(key, ours.encode())))
-            raise
-        if answer.get("succeeded"):
-            return _EtcdLock(self, key, number(answer["header"].get("revision")), held)
-        # A call that was made twice, because its first answer was lost, finds its own lock.
-        for found in answer["responses"][0].get("response_range", {}).get("kvs", ()):
-            if decoded(found.get("value")) == ours.encode():
-                return _EtcdLock(self, key, number(found.get("create_revision")), held)
-        return None
-
-    def give_back(self) -> None:
-        """Give back the locks that the engine has not heard of that they are nobody's. They would
-        not end by themselves, because our session goes on. Raises OSError."""
-        while self._left:
-            key, condition = self._left[0]
-            self._transaction([condition], [removal(key)])
-            with contextlib.suppress(ValueError):  # another thread was faster
-                self._left.remove((key, condition))
-
-    def _kept(self) -> None:
-        """Our session goes on: the engine can be heard again, perhaps."""
-        with contextlib.suppress(OSError):
-            self.give_back()
-
-    def _lock_key(self, folder: str) -> str:
-        return f"{self.prefix}{_LOCK}{folder}"
 
     def seal_anew(self) -> tuple[int, Names]:
         """Seal everything with the first secret; returns how many documents were, and the keys of
@@ -284,7 +200,7 @@ class EtcdStore:
         done, closed = 0, []
         for key, value, revision in self._range(self.prefix):
             rest = key.removeprefix(self.prefix)
-            if rest.startswith((_SESSION, _LOCK)) or not value:
+            if is_of_a_session(rest) or not value:
                 continue
             folder = rest.rpartition("/")[0]
             try:
@@ -294,33 +210,30 @@ class EtcdStore:
                 continue
             # The lease stays what it is.
             put = writing(key, sealed, ignore_lease=True)
-            answer = self._transaction([changed_at(key, revision)], [put])
+            answer = transact(self.api, [changed_at(key, revision)], [put])
             done += bool(answer.get("succeeded"))
         return done, closed
 
+    # Locks and sessions
+
+    def lock(self, folder: str, lease: float) -> Lock | None:
+        return self._sessions.lock(folder)
+
+    def give_back(self) -> None:
+        """Give back the locks that the engine has not heard of that they are nobody's. Raises
+        OSError."""
+        self._sessions.give_back()
+
     def session(self) -> str:
-        return f"{self._session().name:x}"
+        return f"{self._sessions.lease().name:x}"
 
     def is_ours(self, mark: str) -> bool:
-        lease = self._lease
-        return lease is not None and mark == f"{lease.name:x}"
+        return self._sessions.is_ours(mark)
 
     def is_over(self, mark: str) -> bool:
-        if self.is_ours(mark):
-            return False
-        return not self._exists(f"{self.prefix}{_SESSION}{mark}")
+        return self._sessions.is_over(mark)
 
-    def _session(self) -> Lease:
-        with self._beginning:
-            if self._lease is None or not self._lease.lives():
-                lease = Lease.begun(self.api, self._lasts, self._lost, self._kept)
-                key = f"{self.prefix}{_SESSION}{lease.name:x}"
-                put = {"key": encoded(key), "value": "", "lease": str(lease.name)}
-                self.api.call("/v3/kv/put", put)
-                self._lease = lease
-            return self._lease
-
-    # Others
+    # Watches
 
     def watch(self, folder: str, wake: Callable[[], object] | None = None) -> Changes:
         watch = Watch(self.api, f"{self.prefix}{folder}/", wake or (lambda: None))
@@ -343,7 +256,7 @@ class EtcdStore:
             before, opened = opened, {}
             for key, sealed in watch.values().items():
                 last = key.removeprefix(start)
-                if "/" in last or last.startswith(":"):
+                if not is_alone(last):
                     continue
                 known = before.get(last)
                 if known is None or known[0] != sealed:
@@ -387,24 +300,16 @@ class EtcdStore:
         """Nothing is left by writers that are interrupted."""
 
     def close(self) -> None:
-        with self._beginning:
-            lease, self._lease = self._lease, None
-            watches, self._watches = self._watches, []
+        watches, self._watches = self._watches, []
         for watch in watches:
             watch.close()
-        if lease is not None and not self.api.fault:  # else the engine would not hear it
-            with contextlib.suppress(OSError):  # it ends by itself
-                lease.end()
+        self._sessions.end()
         self.api.close()
 
     # Inside
 
     def _key(self, folder: str, last: str) -> str:
         return f"{self.prefix}{folder}/{last}"
-
-    def _exists(self, key: str) -> bool:
-        answer = self.api.call("/v3/kv/range", {"key": encoded(key), "count_only": True})
-        return number(answer.get("count")) > 0
 
     def _range(
         self, start: str, *, keys_only: bool = False, at: Numbers | None = None
@@ -454,7 +359,7 @@ class EtcdStore:
         self, folder: str, seen: Folder, files: Files, operations: dict[str, Operation]
     ) -> None:
         try:
-            held = self._opened_together(folder, seen, _TOGETHER)
+            held = self._opened_together(folder, seen, TOGETHER)
         except Unreadable:
             held = {}  # it makes way
         if len(files) == 1 and not held.keys() & files.keys():
@@ -462,10 +367,10 @@ class EtcdStore:
                 operations[self._key(folder, name)] = self._put(folder, name, data, into=seen)
             return
         if held:
-            joined = _joined(held)
-            operations[self._key(folder, _BEFORE)] = self._put(folder, _BEFORE, joined, into=seen)
-        joined = _joined({**held, **files})
-        operations[self._key(folder, _TOGETHER)] = self._put(folder, _TOGETHER, joined, into=seen)
+            before = self._put(folder, BEFORE, joined(held), into=seen)
+            operations[self._key(folder, BEFORE)] = before
+        together = self._put(folder, TOGETHER, joined({**held, **files}), into=seen)
+        operations[self._key(folder, TOGETHER)] = together
 
     def _put(
         self, folder: str, last: str, data: bytes, lease: int = 0, into: Folder | None = None
@@ -488,7 +393,7 @@ class EtcdStore:
             return {}
         data = self._opened(folder, last, seen.values[last])
         try:
-            return _parted(data)
+            return parted(data)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Unreadable(errno.EBADMSG, f"{self._key(folder, last)} is no document") from None
 
@@ -502,9 +407,9 @@ class EtcdStore:
         alone = {
             last: self._opened(folder, last, value)
             for last, value in seen.values.items()
-            if not last.startswith(":")
+            if is_alone(last)
         }
-        return alone | self._opened_together(folder, seen, _TOGETHER)
+        return alone | self._opened_together(folder, seen, TOGETHER)
 
     def _try(
         self,
@@ -512,74 +417,22 @@ class EtcdStore:
         by: Lock | None = None,
     ) -> None:
         """Make a step that depends on what it has read; again while other writers are faster."""
-        fence = _fence(by)
+        held = fence(by)
         if by is not None and not by.holds():
             self.api.figures.fenced()
             raise Fenced(errno.EPERM, "the lock has been lost")
         for _attempt in range(_TRIES):
             compares, operations = compose()
-            if not operations and not fence:
+            if not operations and not held:
                 return
-            asked = [{"request_range": {"key": one["key"]}} for one in fence]
-            answer = self._transaction([*fence, *compares], operations, asked)
+            asked = [{"request_range": {"key": one["key"]}} for one in held]
+            answer = transact(self.api, [*held, *compares], operations, asked)
             if answer.get("succeeded"):
                 return
-            for response, one in zip(answer.get("responses") or (), fence, strict=False):
+            for response, one in zip(answer.get("responses") or (), held, strict=False):
                 found = response.get("response_range", {}).get("kvs") or [{}]
                 if number(found[0].get("create_revision")) != number(one["create_revision"]):
                     self.api.figures.fenced()
                     raise Fenced(errno.EPERM, "the lock has been lost")
             self.api.figures.conflict()
         raise Conflict(errno.EAGAIN, "others change it all the time")
-
-    def _transaction(
-        self,
-        compares: Sequence[Operation],
-        operations: Sequence[Operation],
-        otherwise: Sequence[Operation] = (),
-    ) -> Answer:
-        if max(len(compares), len(operations)) > _OPERATIONS_MOST:
-            raise OSError(errno.E2BIG, f"more than {_OPERATIONS_MOST} keys change in one step")
-        said = {"compare": compares, "success": operations, "failure": otherwise}
-        return self.api.call("/v3/kv/txn", said)
-
-
-class _EtcdLock:
-    def __init__(self, store: EtcdStore, key: str, token: int, lease: Lease) -> None:
-        self.token = token
-        self.key = key
-        self._store = store
-        self._lease = lease
-        self._given_back = False
-
-    def holds(self) -> bool:
-        return not self._given_back and self._lease.lives()
-
-    def release(self) -> None:
-        self._given_back = True
-        try:
-            self._store._transaction(_fence(self), [removal(self.key)])
-        except OSError:
-            self._store._left.append((self.key, created_at(self.key, self.token)))
-            raise
-
-
-def _fence(by: object) -> Operations:
-    """The condition that a lock is its holder's still."""
-    if not isinstance(by, _EtcdLock):
-        return []
-    return [created_at(by.key, by.token)]
-
-
-def _joined(files: Files) -> bytes:
-    """Encode files in one document: a line with their lengths, and then their contents."""
-    head = json.dumps({name: len(data) for name, data in files.items()})
-    return head.encode() + b"\n" + b"".join(files.values())
-
-
-def _parted(data: bytes) -> dict[str, bytes]:
-    head, _newline, rest = data.partition(b"\n")
-    files = {}
-    for name, length in json.loads(head).items():
-        files[str(name)], rest = rest[:length], rest[length:]
-    return files

@@ -195,8 +195,9 @@ class Machine:
         """Nothing more is said to the engine, and nothing given back."""
         shared = self.node._shared
         assert shared is not None
-        if shared._lease is not None:
-            shared._lease._over.set()
+        lease = shared._sessions._lease
+        if lease is not None:
+            lease._over.set()
         self.server.vanish()
         assert self.thread is not None
         self.thread.join(30)
