@@ -357,6 +357,9 @@ class Scheduler:
                         self._asks.setdefault(managed.issued_by, []), (record.ask_at, managed.name)
                     )
                 moment = min(record.renew_at or 0.0, record.not_after or 0.0)
+            braked = self._turns.replaces_from(managed, now)
+            if braked is not None:
+                moment = min(moment or _NEVER, braked)
         if waits:
             moment = min(moment or _NEVER, managed.republish_at)
         self._agenda.put(managed.name, moment)

@@ -20,12 +20,10 @@ from ..certificates import ranks, transitions, wishes
 from ..certificates.lifecycle import PAUSED, READY
 from ..certificates.managed import ManagedCertificate
 from ..certificates.peers import Peers
-from ..certificates.record import MADE_LATELY
 from ..certificates.shared_repository import LOST, Busy, SharedRepository
 from ..errors import IssuanceError
 from ..issuers.interface import Reservation
 from ..storage.store import Lock, Unreachable
-from ..text import timestamp
 from .keeper import CertificateKeeper, words
 from .slots import Slots
 
@@ -169,10 +167,7 @@ class Together:
 
     def _brake(self, managed: ManagedCertificate, until: float) -> None:
         managed.postponed_until = until
-        managed.braked = (
-            f"{managed.name}: {MADE_LATELY} certificates were made within a day, so "
-            f"none is ordered before {timestamp(until)}; certs renew orders all the same"
-        )
+        managed.braked = wishes.told_to_wait(managed.name, until)
         log.warning("%s", managed.braked)
 
     def _look(self, managed: ManagedCertificate) -> None:

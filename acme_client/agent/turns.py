@@ -5,7 +5,7 @@ With no other machine, everything begins at once. Pure: the time is a parameter 
 
 from __future__ import annotations
 
-from ..certificates import ranks, wishes
+from ..certificates import ranks, transitions, wishes
 from ..certificates.lifecycle import READY, State
 from ..certificates.managed import ManagedCertificate
 from ..certificates.peers import Peers
@@ -87,7 +87,17 @@ class Turns:
         if managed.satisfies or made is None:
             return ""
         holders = self._peers.holders(managed.name, made.wishes)
-        return wishes.told(managed.name, holders, self._peers.node) if holders else ""
+        if holders:
+            return wishes.told(managed.name, holders, self._peers.node)
+        until = self.replaces_from(managed, now)
+        return "" if until is None else wishes.told_to_wait(managed.name, until)
+
+    def replaces_from(self, managed: ManagedCertificate, now: float) -> float | None:
+        """Return when this machine may order what it wants in the place of what there is; None
+        where it may now, or has it."""
+        if not self._peers.are_shared or managed.satisfies or managed.wanted.on_demand_for:
+            return None
+        return transitions.braked_until(managed.record, now)
 
     def wants_another(self, managed: ManagedCertificate) -> bool:
         """Whether the certificate is not what this machine wants, and it may order what it

@@ -256,8 +256,8 @@ class SharedRepository(CertificateRepository):
                 self._heard.add(name)  # it may have come on demand
             elif name is not None and name in missing:
                 missing.discard(name)
-                _kept, before = super().load(name)
-                if self.compare(name, files) or super().load(name)[1] != before:
+                before = super().load(name)
+                if self.compare(name, files) or super().load(name) != before:
                     self._heard.add(name)
                 if self.copies.heard(name) is None:  # else it is older than what was heard
                     self._compared(name, files, None)

@@ -18,9 +18,10 @@ import hashlib
 
 from ..link import CertificateSpec
 from ..names import covers
+from ..text import timestamp
 from ..x509.verify import CertificateInfo
 from . import ca_choice
-from .record import Record
+from .record import MADE_LATELY, Record
 
 
 @functools.lru_cache(maxsize=4096)
@@ -50,4 +51,12 @@ def told(name: str, holders: list[str], node: str) -> str:
     return (
         f"{name}: {others} and this node ({node}) are configured differently, so this node does "
         "not order what it wants; make the configurations alike, or decide by certs renew"
+    )
+
+
+def told_to_wait(name: str, until: float) -> str:
+    """Say that so many certificates were made lately that no further certificate is."""
+    return (
+        f"{name}: {MADE_LATELY} certificates were made within a day, so none is ordered before "
+        f"{timestamp(until)}; certs renew orders all the same"
     )

@@ -105,6 +105,11 @@ class ClientStream(Stream, Protocol):
         """Whether a `read` is waiting, or somebody listens."""
         ...
 
+    def unacknowledged(self) -> int:
+        """Return how many bytes the kernel has taken that the peer's has not, our end of the
+        connection among them as one; 0 where that cannot be known."""
+        ...
+
     def interrupt(self, error: BaseException | None = None) -> None:
         """End the `read` that is waiting, as if the peer had ended its side, or with an error."""
         ...

@@ -19,10 +19,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import select
 import socket
 import ssl
 import struct
+import sys
+import termios
 from collections.abc import Awaitable
 
 from .deadlines import NEVER, Deadlines
@@ -482,6 +485,16 @@ class SocketStream:
             )
         except OSError:
             return False
+
+    def unacknowledged(self) -> int:
+        """Return how many bytes the peer's kernel has not taken yet; see `ClientStream`."""
+        if self._closed:
+            return 0
+        try:
+            told = fcntl.ioctl(self._fd, termios.TIOCOUTQ, bytes(4))  # tcp(7): SIOCOUTQ
+        except OSError:
+            return 0
+        return int.from_bytes(told, sys.byteorder)
 
     @property
     def awaits(self) -> int:

@@ -222,12 +222,7 @@ def test_a_person_decides_between_two_configurations() -> None:
 
 def test_three_certificates_a_day_are_the_most_unless_by_hand() -> None:
     """Whatever leads to it: here somebody turns the configuration of both back and forth."""
-    rollout = Rollout("usual", "usual", lifetime=90 * DAY)
-    for turn in range(13):
-        rollout.run(1 / 24)
-        for life in rollout.lives:
-            rollout.cluster.restart(life, [KINDS[("other alias", "other key")[turn % 2]]])
-    rollout.run(1 / 24)
+    rollout = turned_back_and_forth()
     assert rollout.orders == 3
     assert all("3 certificates were made within a day" in told for told in rollout.told)
     rollout.lives[0].ask("a.example")
@@ -236,6 +231,24 @@ def test_three_certificates_a_day_are_the_most_unless_by_hand() -> None:
     rollout.run(3)
     assert rollout.orders <= 5
     assert rollout.cluster.ca.limits_hit == []
+
+
+def test_the_fourth_certificate_is_made_when_the_day_is_over() -> None:
+    rollout = turned_back_and_forth().run(10 / 24 - 1 / 288)  # five minutes before
+    assert rollout.orders == 3
+    rollout.run(1 / 48)
+    assert (rollout.orders, rollout.told) == (4, ["", ""])
+    assert all(life.certificates["a.example"].satisfies for life in rollout.lives)
+
+
+def turned_back_and_forth() -> Rollout:
+    """Two machines whose files are both changed every hour, half a day long."""
+    rollout = Rollout("usual", "usual", lifetime=90 * DAY)
+    for turn in range(13):
+        rollout.run(1 / 24)
+        for life in rollout.lives:
+            rollout.cluster.restart(life, [KINDS[("other alias", "other key")[turn % 2]]])
+    return rollout.run(1 / 24)
 
 
 # Machines and clocks

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.program import folders
+from support.program.copies import copied
 from support.program.netns import Netns
 from support.program.ports import free_ports
 from support.program.server import REPOSITORY, packages
@@ -55,12 +56,7 @@ def ports() -> tuple[int, int]:
 @pytest.fixture
 def program(folder: Path) -> Path:
     """A copy of the program that a test may change."""
-    copy = folder / "program"
-    for package in ("proxy", "acme_client"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / package, copy / package, ignore=ignored)
-    subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
-    return copy
+    return copied(folder)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ times, and a real etcd.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,63 +13,24 @@ from typing import Any
 import pytest
 
 from acme_client.certificates.ranks import places
-from support.acme.ca_faults import Faults, Refuse
+from acme_client.storage.etcd.api import EtcdApi, below, decoded
+from support.acme.ca_faults import Exchange, Refuse, Reply
 from support.http.name_app import NameApp
 from support.program.alert_sinks import Webhook
-from support.program.cluster import NAME, Cluster, Node, clustered, start
+from support.program.cluster import NAME, PREFIX, Cluster, clustered, start
+from support.program.company import Company
+from support.program.copies import copied
 from support.program.server import treehouse
 
 pytestmark = [pytest.mark.program, pytest.mark.pebble]
 
 SHOPS = "shops.example"
 DAY = 86400.0
-
-
-class Company:
-    """Three machines that order, and who hears of them."""
-
-    def __init__(self, cluster: Cluster, app: NameApp, hooks: list[Webhook]) -> None:
-        assert cluster.front is not None
-        self.cluster, self.app, self.hooks = cluster, app, hooks
-        self.front: Faults = cluster.front
-
-    @property
-    def nodes(self) -> list[Node]:
-        return self.cluster.nodes
-
-    def alike(self, name: str = NAME, within: float = 60.0) -> str:
-        """The serial number, as soon as all of them serve the same."""
-        deadline = time.monotonic() + within
-        while True:
-            found = {node.served(name) for node in self.nodes}
-            if len(found) == 1 and (one := found.pop()) is not None:
-                return one
-            assert time.monotonic() < deadline, (found, [one.running.text() for one in self.nodes])
-            time.sleep(0.05)  # what is served is seen from outside only
-
-    def come_for_one(self, node: Node) -> str:
-        """A client comes for a name on demand, and again where the CA takes longer than it waits."""
-        while True:
-            try:
-                return node.await_served(name="one.example", within=60)
-            except TimeoutError:
-                continue
-
-    def orders(self, name: str) -> int:
-        return sum(
-            identifier["value"] == name
-            for seen in self.front.of("newOrder")
-            for identifier in (seen.payload or {})["identifiers"]
-        )
-
-    def await_orderers(self, names: list[str]) -> None:
-        for node in self.nodes:
-            if node.name in names and node.server is not None:
-                node.running.await_status(
-                    node.state,
-                    lambda document: (document["cluster"] or {}).get("ordering") == names,
-                    within=60,
-                )
+# What the CA allows of a registered domain, as far as these machines know: they run a copy of the
+# program in which this CA stands among those with published limits. The last one is for people.
+ALLOWED = 5
+LIMITS = f"""_KNOWN = {{
+    "127.0.0.1": Limits(domain=Limit("certificates for the domain {{}}", {ALLOWED}, 7 * _DAY)),"""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +39,11 @@ def company() -> Iterator[Company]:
     with clustered(faults=True) as cluster, NameApp() as app, hooks[0], hooks[1], hooks[2]:
         assert cluster.front is not None
         cluster.front.window = (time.time() + 300 * DAY, time.time() + 301 * DAY)
+        cluster.program = copied(cluster.folder)
+        published = cluster.program / "acme_client/rate_limits/published.py"
+        text = published.read_text()
+        assert text.count("_KNOWN = {\n") == 1
+        published.write_text(text.replace("_KNOWN = {", LIMITS))
         for number, hook in enumerate(hooks, 1):
             node = cluster.node(number, order=True)
             node.more = (
@@ -153,6 +120,125 @@ def test_a_name_on_demand_is_asked_about_and_ordered_once(company: Company) -> N
     # What one machine is refused, the others are.
     assert {node.served("no.example") for node in company.nodes} == {None}
     assert company.app.asked.count("no.example") == 1
+
+
+class UnderWay:
+    """What is at the CA at once: an order is there from its request until its certificate is
+    fetched. The first ones are held there until there are ``most``, and for a moment more."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._changed = threading.Condition()
+        self.now = self.peak = 0
+        self.full = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, exchange: Exchange) -> Reply:
+        if exchange.kind == "newOrder":
+            with self._changed:
+                self.now += 1
+                self.peak = max(self.peak, self.now)
+                if self.now == self._most:
+                    self.full.set()
+            assert self.go_on.wait(60)
+        reply = exchange.forward()
+        if exchange.kind == "certificate":
+            with self._changed:
+                self.now -= 1
+        return reply
+
+
+def places_taken(cluster: Cluster) -> int:
+    """How many places at the CA the engine has given away."""
+    api = EtcdApi(cluster.etcd.endpoints)
+    found = api.call("/v3/kv/range", {**below(f"{PREFIX}:lock/ledgers/"), "keys_only": True})
+    api.close()
+    return sum(b"/slot-" in decoded(one["key"]) for one in found.get("kvs", ()))
+
+
+def test_of_many_certificates_eight_at_a_time_are_ordered_by_all_machines(company: Company) -> None:
+    names = [f"m{number}.example" for number in range(14)]
+    for name in names:
+        company.cluster.ca.resolve(name, company.nodes[1].address)
+    under_way = UnderWay(8)
+    company.front.add("*", under_way, times=10_000)
+    company.want(*names)
+    # Each of the three would make four attempts.
+    assert under_way.full.wait(60)
+    assert places_taken(company.cluster) == 8
+    time.sleep(1.0)  # a ninth would come by then; that is what is looked for, and no wait
+    assert places_taken(company.cluster) == under_way.now == 8
+    under_way.go_on.set()
+    for name in names:
+        company.alike(name)
+    company.front.clear()
+    assert under_way.peak == 8
+    assert [company.orders(name) for name in names] == [1] * len(names)
+
+
+def test_all_machines_together_order_what_the_ca_allows_and_tell_of_the_rest(
+    company: Company,
+) -> None:
+    names = [f"n{number}.one-shop.example" for number in range(ALLOWED + 2)]
+    for name in names:
+        company.cluster.ca.resolve(name, company.nodes[2].address)
+    company.want(*names)
+    told = {
+        name: company.await_entry(
+            company.nodes[0], name, lambda one: one["served"] or one["state"] == "waiting"
+        )
+        for name in names
+    }
+    waiting = [name for name, one in told.items() if not one["served"]]
+    assert len(waiting) == 3
+    assert sum(map(company.orders, names)) == ALLOWED - 1
+    for node in company.nodes:
+        for name in waiting:
+            entry = company.await_entry(node, name, lambda one: one["state"] == "waiting")
+            assert entry["next_attempt"] == told[name]["next_attempt"]
+        page = treehouse("why", waiting[0], "--config", str(node.config)).stdout
+        assert "certificates for the domain one-shop.example: 5 in 7 days are allowed" in page
+        assert f"{told[waiting[0]]['next_attempt'][:13]}" in page, page
+    # A person may have the last.
+    by_hand = ("certs", "renew", waiting[0], "--config", str(company.nodes[1].config))
+    refused = treehouse(*by_hand)
+    assert refused.returncode != 0
+    assert "rather than spend what the CA allows to the last" in refused.stdout + refused.stderr
+    forced = treehouse(*by_hand, "--force")
+    assert forced.returncode == 0, forced.stdout + forced.stderr
+    company.alike(waiting[0])
+    assert not any(map(company.orders, waiting[1:]))
+    assert sum(map(company.orders, names)) == ALLOWED
+
+
+def test_files_that_are_turned_back_and_forth_cost_three_certificates_a_day(
+    company: Company,
+) -> None:
+    first, second, third = company.nodes
+    name, both = "turned.example", (company.nodes[0], company.nodes[1])
+    one, other = f"{name}, a.{name}", f"{name}, b.{name}"
+    for each in (name, f"a.{name}", f"b.{name}"):
+        company.cluster.ca.resolve(each, third.address)
+    serials = [""]
+    for number, site in enumerate((one, other, one), 1):
+        company.want(site, nodes=both)
+        serials.append(first.await_other(serials[-1], name))
+        second.await_served(serials[-1], name)
+        assert company.orders(name) == number
+    company.want(other, nodes=both)
+    for node in both:
+        entry = company.await_entry(node, name, lambda one: one["contested"])
+        assert (
+            "3 certificates were made within a day, so none is ordered before"
+            in (entry["contested"])
+        )
+        page = treehouse("why", name, "--config", str(node.config)).stdout
+        assert "certs renew orders all the same" in page, page
+    assert company.orders(name) == 3
+    done = treehouse("certs", "renew", name, "--config", str(second.config))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert second.await_other(serials[-1], name) == first.await_other(serials[-1], name)
+    assert company.orders(name) == 4
 
 
 def test_of_a_certificate_one_machine_tells_and_another_when_that_one_is_gone(

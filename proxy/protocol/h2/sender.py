@@ -36,7 +36,7 @@ _PASSES = 3
 _FRAME = 16 * 1024
 # Bytes per second at which an answer must be taken on average, after `limits.write_timeout`; as for
 # requests' bodies.
-_LEAST_RATE = 500.0
+LEAST_RATE = 500.0
 
 
 class Sender:
@@ -234,7 +234,7 @@ class Sender:
         self._schedule.remove(work.number)
         self._shut.add(work.number)
         now, patience = self._service.clock.now, self._service.limits.write_timeout
-        left = patience + work.exchange.sent / _LEAST_RATE - work.stalled
+        left = patience + work.exchange.sent / LEAST_RATE - work.stalled
         work.shut_since = now
         work.write_by(now + min(patience, max(left, 0.0)))
 

@@ -25,7 +25,7 @@ import logging
 
 from ...errors import Fault
 from ...transport.deadlines import NEVER, Deadlines, Timeouts
-from ...transport.stream import READ_SIZE, Stream, StreamBroken, StreamTimeout
+from ...transport.stream import READ_SIZE, ClientStream, StreamBroken, StreamTimeout
 from ..message import Connection
 from ..service import Service
 from . import frames
@@ -34,7 +34,7 @@ from .events import Data, Ended, Event, Head, Pong, Prioritised, Reset, Room, Tr
 from .exchanges import Exchanges
 from .frames import ConnectionFailed
 from .incoming import Incoming
-from .sender import Sender
+from .sender import LEAST_RATE, Sender
 from .session import Session
 from .shared import Shared
 from .work import Work
@@ -45,7 +45,8 @@ log = logging.getLogger("treehouse.worker")
 _PING_WITHIN = 5.0
 _PING = b"draining"
 # How long, at the end, it is listened to so that what was sent reaches it before a reset would take
-# it away: while it reads it sends window updates. As in HTTP/1.1 (`h1.lingering`).
+# it away: while it reads it sends window updates. As in HTTP/1.1 (`h1.lingering`); longer where it
+# has much to take yet (`_linger`).
 _LINGER = 30.0
 _LINGER_SILENT = 5.0
 # And whom we have ended, for what it did.
@@ -54,7 +55,7 @@ _LINGER_BYTES = 1024 * 1024
 
 
 async def serve(
-    stream: Stream,
+    stream: ClientStream,
     connection: Connection,
     service: Service,
     deadlines: Deadlines,
@@ -115,7 +116,7 @@ class _Server:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: ClientStream,
         connection: Connection,
         service: Service,
         deadlines: Deadlines,
@@ -326,22 +327,48 @@ class _Server:
 
     async def _linger(self) -> None:
         """End our side, and listen until the client has ended its own, within bounds. Nothing of it
-        is under way any more, so that it may be ended for others."""
-        stream, clock = self._stream, self._service.clock
-        failed = self._engine.failed
-        end = clock.now + (_LINGER_FAILED if failed else _LINGER)
+        is under way any more, so that it may be ended for others.
+
+        The kernel may still hold much of the last answers for a client that reads slowly, and the
+        next window update after a `close` would be answered by a reset, which takes that away. So
+        such a client is listened to for as long as it takes its bytes as an answer must be taken.
+        Where that ends before all is taken, it is a limit that was reached."""
+        stream, service = self._stream, self._service
+        clock, failed = service.clock, self._engine.failed
+        left = 0 if failed else stream.unacknowledged()
+        silent, slow = _LINGER_SILENT, False
+        since = clock.now  # of the last sign that it reads
+        end = since + (_LINGER_FAILED if failed else _LINGER + left / LEAST_RATE)
         heard = 0
-        self._timeouts.idle = True
+        self._timeouts.idle = not left
         try:
             await stream.send_eof()
-            while clock.now < end and not (failed and heard >= _LINGER_BYTES):
-                stream.deadline = min(end, clock.now + _LINGER_SILENT)
-                data = await stream.read()
-                if not data:
+            while clock.now < min(end, since + silent):
+                if failed and heard >= _LINGER_BYTES:
                     return
-                heard += len(data)
+                stream.deadline = min(end, since + silent)
+                if left:
+                    stream.deadline = min(stream.deadline, clock.now + _LINGER_SILENT)
+                try:
+                    data = await stream.read()
+                    if not data:
+                        return
+                    heard += len(data)
+                    since = clock.now
+                except StreamTimeout:
+                    if not left:
+                        return
+                if left:
+                    before, left = left, max(stream.unacknowledged() - 1, 0)  # a FIN counts as one
+                    if left and not slow:
+                        silent, slow = service.limits.write_timeout, True
+                    if left < before and slow:
+                        since = clock.now
+                    self._timeouts.idle = not left
         except StreamBroken:
             return
+        if left:
+            service.limited("write_timeout", self._connection)
 
 
 def _nothing() -> None:

@@ -10,8 +10,10 @@ from dataclasses import replace
 import pytest
 
 from acme_client.agent.slots import SLOTS, Slots
+from acme_client.certificates.folder_names import folder_name
 from acme_client.certificates.peers import Member, Peers
 from acme_client.certificates.record import Made, Record
+from acme_client.certificates.repository import folder_of
 from acme_client.certificates.shared_repository import Busy, SharedRepository
 from acme_client.drill.memory_store import MemoryStore
 from acme_client.rate_limits.shared_ledger import SharedLedger
@@ -105,6 +107,22 @@ def test_who_has_lost_the_lock_writes_nothing(opened: Open) -> None:
     assert one.load(NAME)[1] is None
     one.refresh(NAME)
     assert one.load(NAME) == (record("2"), pair(2.0, "2"))
+
+
+def test_who_starts_hears_of_attempts_that_have_failed(opened: Open) -> None:
+    """What was read from its disk before knows nothing of them."""
+    shared = opened()
+    one = SharedRepository(MemoryStore(), shared)
+    names = [NAME, "b.example"]
+    other = SharedRepository(MemoryStore(), opened(), "web-2", {name: [name] for name in names})
+    for attempts in (1, 2):
+        one.keep_record(NAME, Record(attempts=attempts))
+        found = [(folder_name(name), shared.load(folder_of(name))) for name in names]
+        other.catch_up(found)
+        assert other.watch()() == {NAME}
+        assert other.load(NAME)[0].attempts == attempts
+        other.catch_up(found)
+        assert other.watch()() == set()
 
 
 def test_a_record_of_another_certificate_is_not_written(opened: Open) -> None:

@@ -77,6 +77,10 @@ class H2Client:
             )
         )
 
+    async def hears_a_piece(self) -> None:
+        """What the kernel has, at most 64 KiB."""
+        await self._more()
+
     async def hears_the_end(self) -> None:
         """The end of the connection."""
         while not self.ended:

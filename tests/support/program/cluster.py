@@ -27,7 +27,7 @@ from support.acme.pebble import Pebble
 from support.etcd import Etcd, Place
 from support.program.machines import SWITCH, Machines
 from support.program.ports import free_ports
-from support.program.server import Server
+from support.program.server import REPOSITORY, Server, packages
 
 NAME = "a.example"
 PREFIX = "/treehouse/shop/"
@@ -120,6 +120,15 @@ sites:{names}
             assert time.monotonic() < deadline, (found, serial, self.running.text())
             time.sleep(0.05)  # what is served is seen from outside only
 
+    def await_other(self, before: str, name: str = NAME, within: float = 60) -> str:
+        """The serial number, as soon as it serves another certificate than this."""
+        deadline = time.monotonic() + within
+        while (found := self.served(name)) in (None, before):
+            assert time.monotonic() < deadline, (found, self.running.text())
+            time.sleep(0.05)  # what is served is seen from outside only
+        assert found is not None
+        return found
+
     def metrics(self) -> dict[str, float]:
         """What it counts: by name, with labels as they stand there."""
         said = subprocess.run(
@@ -137,7 +146,11 @@ sites:{names}
 def start(*nodes: Node) -> None:
     """Start machines at once; returns when all of them serve."""
     for node in nodes:
-        node.server = Server(["--config", str(node.config)], node.folder, prefix=node.place.prefix)
+        program = node.cluster.program
+        node.server = Server(
+            ["--config", str(node.config)], node.folder, prefix=node.place.prefix, cwd=program,
+            environment=packages(program) if program != REPOSITORY else None,
+        )  # fmt: skip
     for node in nodes:
         node.running.__enter__()
 
@@ -172,6 +185,7 @@ class Cluster:
         self.secret_file.write_text(self.secret + "\n")
         self.secret_file.chmod(0o644)
         self.nodes: list[Node] = []
+        self.program = REPOSITORY  # where the program is that they run
         self.serial = ""  # of what all of them serve
 
     def node(self, number: int, *, order: bool = False) -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -872,6 +873,46 @@ async def test_a_client_that_reads_slowly_gets_all_of_its_last_answer(own_engine
         assert client.goaways == [(LARGEST, 0), (1, 0)]
 
 
+@contextlib.asynccontextmanager
+async def much_to_take(own_engine: bool) -> AsyncIterator[H2Client]:
+    """A connection that is over for the server, while its client has nearly all to read yet."""
+    service = Told(None)
+    service.ready[b"/"] = Response(200, [], b"x" * 200_000, shared=True)
+    hello = PREFACE + settings((4, LARGEST)) + window_update(0, LARGEST - 65535)
+    async with h2_conversation(service, own_engine=own_engine, hello=hello) as client:
+        client.credits = False
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await client.says(headers(1, GET))
+        await client.until(lambda: bool(service.ends))
+        client.shared.drain(asyncio.get_running_loop(), 0.0)
+        for _ in range(2):
+            await asyncio.sleep(0)  # two turns of the loop: the drain has begun, its ping is asked
+        await client.says(frame(PING, 1, 0, b"draining"))
+        await client.until(lambda: not client.shared.connections)
+        yield client
+
+
+async def test_a_client_that_reads_slowly_and_says_nothing_gets_all_of_it(own_engine: bool) -> None:
+    async with much_to_take(own_engine) as client:
+        for _ in range(8):
+            await client.hears_a_piece()
+            await client.time_passes(20)
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)  # faster now
+        await client.hears_the_end()
+        assert client.body(1) == b"x" * 200_000
+        assert client.service.limits_reached == []
+
+
+async def test_a_client_that_takes_nothing_of_its_last_answer_is_a_limit(own_engine: bool) -> None:
+    async with much_to_take(own_engine) as client:
+        await client.time_passes(client.service.limits.write_timeout - 1)
+        assert client.deadlines.idle() == []  # it has something to lose
+        assert client.deadlines.streams
+        await client.time_passes(2)
+        await client.until(lambda: not client.deadlines.streams)
+        assert client.service.limits_reached == ["write_timeout"]
+
+
 async def test_a_client_that_is_silent_after_its_last_answer_is_not_waited_for(
     client: H2Client,
 ) -> None:
@@ -879,7 +920,9 @@ async def test_a_client_that_is_silent_after_its_last_answer_is_not_waited_for(
     client.shared.drain(asyncio.get_running_loop(), 0.0)
     await client.says(frame(PING, 1, 0, b"draining"))
     await client.hears_the_end()
-    assert client.deadlines.streams
+    (stream,) = client.deadlines.streams
+    assert isinstance(stream, SocketStream)
+    await client.until(lambda: stream.unacknowledged() <= 1)  # as it is long before time passes
     await client.time_passes(6)
     await client.until(lambda: not client.deadlines.streams)
 
