@@ -68,6 +68,8 @@ class Company:
         self._orders = orders
         self._behind = behind
         self._thumbprint = thumbprint
+        self.hears = False
+        """Whether this machine answers all challenges that there are, and hears of more."""
         self.thumbprint = ""
         """Of the account's key, as told by a machine that orders; "" while none has told it."""
         self._tell = told
@@ -139,6 +141,11 @@ class Company:
                     self._answer()
                 was_set = self._ask_for_clocks()
                 self._introduce()
+                if not self.hears:
+                    # Who has told a challenge before this machine was there did not wait for it.
+                    self._answer()
+                    self.hears = due = True
+                    self._news.set()  # to say that they are answered
                 if members() or due or was_set:
                     self._meet()
                 while self._told.over:
@@ -153,6 +160,7 @@ class Company:
                     self._met()
             except OSError as error:
                 failures += 1
+                self.hears = False
                 self._faults.begun(PART, error)
                 if failures == 1:
                     self._met()
