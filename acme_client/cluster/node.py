@@ -375,13 +375,14 @@ class Node:
 
     def _tell(self) -> None:
         clock = self.peers.clock_fault() if self._settings.order else ""
+        namesake = "" if self._company is None else self._company.namesake
         status: ClusterStatus = {
             "name": self._name,
             "node": self._settings.node,
             "orders": self.orders(),
             "ordering": self._ordering(),
             "connected": not self._fault,
-            "fault": "; ".join(filter(None, (self._fault, clock))) or None,
+            "fault": "; ".join(filter(None, (self._fault, clock, namesake))) or None,
             "alone": bool(self._fault) and self.peers.away and self.orders(),
             "refused": self._refused(),
             "behind": self._behind(),

@@ -89,7 +89,7 @@ def check(config: Path | None, state: Path | None) -> None:
     from ..doctor.rules import cluster as rules
 
     _here, shared = _configured(config, state)
-    found = list(rules.findings(probe.look(settings(shared))))
+    found = list(rules.findings(probe.look(settings(shared), shared.secret_file)))
     for line in findings.lines(found):
         click.echo(line)
     sys.exit(FAILED if any(one.sign == "wrong" for one in found) else OK)
@@ -108,6 +108,7 @@ def join(config: Path | None, state: Path | None) -> None:
     """
     _here, shared = _configured(config, state)
     with _store(shared) as (wanted, store):
+        _require_opened(store)
         found = _present(store)
         does = "orders certificates, as the others do" if wanted.order else "takes certificates"
         runs = "is there" if wanted.node in found else "comes with the next start or reload"
@@ -126,6 +127,7 @@ def leave(config: Path | None, state: Path | None) -> None:
     """
     here, shared = _configured(config, state)
     with _store(shared) as (wanted, store):
+        _require_opened(store)
         others = {name: orders for name, orders in _present(store).items() if name != wanted.node}
         if others and not any(others.values()):
             click.echo(
@@ -187,6 +189,20 @@ def format_(config: Path | None, state: Path | None) -> None:
         if data != raised:
             store.store(FORMAT, {FORMAT_FILE: raised})
         click.echo(f"{wanted.name} has format {VERSION}, the newest that this program knows")
+
+
+def _require_opened(store: EtcdStore) -> None:
+    """End the command where this machine has another secret than the others. Raises OSError."""
+    from acme_client.cluster.node import FORMAT
+    from acme_client.storage.store import Unreadable
+
+    try:
+        store.load(FORMAT)
+    except Unreadable as why:
+        complain(
+            f"{why.strerror}: copy the file that cluster.secret_file names from another machine",
+            FAILED,
+        )
 
 
 def _present(store: EtcdStore) -> dict[str, bool]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from acme_client.late_dataclass import dataclass
 
+from ..accelerated import Lane, copies, lane
 from ..config.model import Limits
 from ..transport.stream import READ_SIZE, Stream
 from .client_address import TrustedProxies
@@ -72,6 +73,18 @@ class Connection:
     told: tuple[bytes, bytes] | None = None  # an authority, and what a backend is told of it
     # A host, and what the access log says of it and the connection.
     named_in_log: tuple[bytes, str, str] | None = None
+
+
+def in_c(lane: Lane) -> Callable[[str, int, str, int], Connection]:
+    """Return what a lane has in place of `Connection`."""
+    nobody = Connection("", 0, "", 0)
+    return copies(lane, nobody, "peer", "peer_port", "local", "local_port")
+
+
+# Makes the connection of a peer, its port, our address and our port.
+new_connection: Callable[[str, int, str, int], Connection] = Connection
+if lane is not None:
+    new_connection = in_c(lane)
 
 
 class Body(Protocol):

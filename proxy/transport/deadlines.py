@@ -28,7 +28,9 @@ import asyncio
 import select
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..accelerated import Lane, copies, lane
 
 NEVER = float("inf")
 
@@ -40,6 +42,7 @@ _AWAY = 1.0
 _AWAY_EVERY = 60.0
 # Level-triggered: whoever reads need not read all that is there.
 _EARLY = select.EPOLLIN | select.EPOLLRDHUP
+_EPOLLIN = select.EPOLLIN
 
 
 class Watched(Protocol):
@@ -107,6 +110,15 @@ class Timeouts:
         self.idle = False
 
 
+def in_c(lane: Lane) -> Callable[[Watched, Callable[[], object]], Timeouts]:
+    """Return what a lane has in place of `Timeouts`."""
+    nothing: Any = None
+    return copies(lane, Timeouts(nothing, nothing), "transport", "on_disconnect")
+
+
+new_timeouts = Timeouts if lane is None else in_c(lane)
+
+
 class Deadlines:
     """All transports of a worker, and the exchanges on them."""
 
@@ -167,14 +179,15 @@ class Deadlines:
         return sorted(found, key=lambda stream: stream.deadline)
 
     def _on_events(self) -> None:
-        assert self._events is not None  # noqa: S101 - it is what called
+        if TYPE_CHECKING:
+            assert self._events is not None  # it is what called
         by_fd = self._by_fd
         told = self._events.poll(0)
         if len(told) == 1:
             ((fd, events),) = told
             stream = by_fd.get(fd)
             if stream is not None:
-                if events != select.EPOLLIN:
+                if events != _EPOLLIN:
                     self._on_end(stream, events)
                 elif stream.early:
                     stream.came_early()

@@ -7,11 +7,15 @@ ClientHello be looked at before anything is decided.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
+from ..accelerated import Lane, copies, lane
 from . import openssl
+from .deadlines import Deadlines
 from .openssl import DONE, WANTS_ROOM
 from .stream import (
     READ_SIZE,
@@ -132,3 +136,28 @@ class TlsStream(SocketStream):
 
     def _farewell(self) -> None:
         openssl.send_close_notify(self._sock)
+
+
+_Loop = asyncio.AbstractEventLoop
+
+
+def _of_client(sock: TlsSocket, fd: int, loop: _Loop, deadlines: Deadlines) -> TlsStream:
+    return TlsStream(sock, loop, deadlines, client=True)
+
+
+def in_c(lane: Lane) -> Callable[[TlsSocket, int, _Loop, Deadlines], TlsStream]:
+    """Return what a lane has in place of `_of_client`."""
+    nothing: Any = SimpleNamespace(fileno=lambda: -1, add=lambda *_stream: None)
+    pattern = TlsStream(nothing, nothing, nothing, client=True)
+    make = copies(lane, pattern, "_sock", "_fd", "_loop", "_deadlines")
+
+    def of_client(sock: TlsSocket, fd: int, loop: _Loop, deadlines: Deadlines) -> TlsStream:
+        made: TlsStream = make(sock, fd, loop, deadlines)
+        deadlines.add(made, fd, loop, True)
+        return made
+
+    return of_client
+
+
+# Makes the stream of a client's socket, whose descriptor is ``fd``.
+new_client_stream = _of_client if lane is None else in_c(lane)

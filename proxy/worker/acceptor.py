@@ -21,7 +21,7 @@ from typing import Any
 from ..ipc.connection_counters import CONNECTIONS, ConnectionCounters
 from ..log import Seldom
 from ..protocol.client_address import UNIX, TrustedProxies, subscriber
-from ..protocol.message import Connection
+from ..protocol.message import Connection, new_connection
 from ..protocol.service import Serve, Service
 from ..system.listeners import Listener
 from ..tls.contexts import ServerSocket
@@ -148,8 +148,8 @@ class Acceptor:
         if self._counts.ahead():
             self._pause(listener, _STEP_BACK)
         local, local_port = _peer(sock.getsockname())
-        connection = Connection(peer, peer_port, local, local_port)
-        life = Life(self._lives, connection, listener)
+        connection = new_connection(peer, peer_port, local, local_port)
+        life = self._lives.begin(connection, listener)
         if listener.kind != "admin" and self._proxies.trusts(peer):
             life.prepare(self._introduce(sock, life, listener))
         else:
@@ -179,7 +179,7 @@ class Acceptor:
 
     def probe(self, sock: socket.socket) -> None:
         """Serve our own end of a socket pair, of which `self_probe` has the other."""
-        life = Life(self._lives, Connection(OURSELVES, 0, "", 0), None)
+        life = self._lives.begin(Connection(OURSELVES, 0, "", 0), None)
         self._secure.begin(sock, life, self._services["https"])
 
     async def _introduce(self, sock: socket.socket, life: Life, listener: Listener) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ..accelerated import Lane, copies, lane
 from ..ipc.connection_counters import CONNECTIONS, ConnectionCounters
 from ..protocol.message import Connection
 from ..system.listeners import Listener
@@ -40,10 +41,13 @@ class Lives:
     def __len__(self) -> int:
         return self._open
 
-    def begin(self, listener: Listener | None) -> None:
+    def begin(self, connection: Connection, listener: Listener | None) -> Life:
+        """Count a connection. ``listener``: where it came in, and has been counted; None for our
+        own probe."""
         self._open += 1
         if listener is not None:
             self.by_listener[listener.address] += 1
+        return new_life(self, connection, listener)
 
     def end(self, connection: Connection, listener: Listener | None) -> None:
         if connection.counted_as:
@@ -57,8 +61,8 @@ class Lives:
 
 
 class Life:
-    """An accepted connection. ``listener``: where it came in, and has been counted; None for our
-    own probe. `end` must follow, or `go_on`, with whose task it ends."""
+    """An accepted connection, which `Lives.begin` makes. `end` must follow, or `go_on`, with whose
+    task it ends."""
 
     __slots__ = ("_ended_already", "_listener", "_lives", "connection")
 
@@ -67,7 +71,6 @@ class Life:
         self._listener = listener
         self.connection = connection
         self._ended_already = False
-        lives.begin(listener)
 
     def end(self) -> None:
         if not self._ended_already:
@@ -103,3 +106,12 @@ class Life:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._prepared(task)
         self.end()
+
+
+def in_c(lane: Lane) -> Callable[[Lives, Connection, Listener | None], Life]:
+    """Return what a lane has in place of `Life`."""
+    nothing: Any = None
+    return copies(lane, Life(nothing, nothing, nothing), "_lives", "connection", "_listener")
+
+
+new_life = Life if lane is None else in_c(lane)

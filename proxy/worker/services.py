@@ -14,6 +14,7 @@ from collections.abc import Awaitable
 
 from ..errors import Blame, Fault
 from ..handlers.http01 import PREFIX as CHALLENGE_PREFIX
+from ..handlers.upstream.request_head import passed_here
 from ..name_table import covers
 from ..protocol.exchange import Exchange
 from ..protocol.message import Connection, Handler, Request, RequestBody, Response
@@ -183,6 +184,9 @@ class ToHttps:
         self._port = port
 
     def handle(self, request: Request) -> Response:
+        if passed_here(request):
+            # A client would be sent round and round: to HTTPS, to this port, to HTTPS.
+            raise Fault("loop", "the backend is this server's own port for HTTP")
         if self._certificates.find(request.host.decode("ascii")) is None:
             raise Fault("no_certificate")
         # 301 for old clients because 308 is younger than HTTP/1.0; for methods other than GET and

@@ -44,7 +44,7 @@ from .tls_arrival import (
     TLS_HANDSHAKE,
     USUAL_OFFER,
     USUAL_PROTOCOL,
-    Arrival,
+    arrive,
 )
 
 log = logging.getLogger("treehouse.worker")
@@ -95,7 +95,7 @@ class TlsAcceptor:
             tls.close()
             life.end()
             return
-        Arrival(self, life, service, tls)
+        arrive(self, life, service, tls)
 
     def looks(self) -> object:
         """Whether each ClientHello has to be looked at."""

@@ -14,15 +14,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
+from ..accelerated import Lane, copies, lane
 from ..protocol.service import Service
 from ..tls.contexts import ServerSocket
 from ..transport import openssl
 from ..transport.openssl import DONE, WANTS_ROOM
 from ..transport.stream import HandshakeRefused, StreamBroken
-from ..transport.tls_stream import TlsStream
+from ..transport.tls_stream import TlsStream, new_client_stream
 from .lives import Life
 
 if TYPE_CHECKING:
@@ -40,27 +41,41 @@ FIRST_LOOK = 2048
 TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1, ContentType.handshake
 
 
+def arrive(acceptor: TlsAcceptor, life: Life, service: Service, tls: ServerSocket) -> None:
+    """Serve a connection by ``service`` until it ends. ``tls`` is its socket, on which TLS has
+    begun."""
+    stream = new_client_stream(tls, tls.fileno(), acceptor.loop, acceptor.deadlines)
+    stream.deadline = acceptor.clock.look() + acceptor.limits.handshake_timeout
+    number = next(acceptor.numbers)
+    acceptor.under_way.begin(number, stream, life.connection.peer)
+    arrival = new_arrival(acceptor, life, service, tls, stream, number)
+    stream.tell_when_ready(arrival.on_first)
+
+
 class Arrival:
     """A connection until its protocol is known, and the host of one that is spoken without a
-    task. ``tls`` is its socket, on which TLS has begun."""
+    task. ``number`` is that of its handshake."""
 
     __slots__ = ("_acceptor", "_began", "_life", "_number", "_service", "_stream", "_tls")
 
     def __init__(
-        self, acceptor: TlsAcceptor, life: Life, service: Service, tls: ServerSocket
+        self,
+        acceptor: TlsAcceptor,
+        life: Life,
+        service: Service,
+        tls: ServerSocket,
+        stream: TlsStream,
+        number: int,
     ) -> None:
         self._acceptor = acceptor
         self._life = life
         self._service = service
         self._tls = tls
+        self._stream = stream
+        self._number = number
         self._began = 0.0
-        stream = self._stream = TlsStream(tls, acceptor.loop, acceptor.deadlines, client=True)
-        stream.deadline = acceptor.clock.look() + acceptor.limits.handshake_timeout
-        number = self._number = next(acceptor.numbers)
-        acceptor.under_way.begin(number, stream, life.connection.peer)
-        stream.tell_when_ready(self._on_first)
 
-    def _on_first(self, error: StreamBroken | None) -> None:
+    def on_first(self, error: StreamBroken | None) -> None:
         try:
             if error is None:
                 self._begin()
@@ -154,3 +169,16 @@ class Arrival:
     def go_on(self, rest: Awaitable[None]) -> asyncio.Task[None]:
         acceptor, connection = self._acceptor, self._life.connection
         return self._life.go_on(acceptor.until_end(self._stream, connection, self._number, rest))
+
+
+def in_c(
+    lane: Lane,
+) -> Callable[[TlsAcceptor, Life, Service, ServerSocket, TlsStream, int], Arrival]:
+    """Return what a lane has in place of `Arrival`."""
+    nothing: Any = None
+    pattern = Arrival(nothing, nothing, nothing, nothing, nothing, nothing)
+    given = "_acceptor", "_life", "_service", "_tls", "_stream", "_number"
+    return copies(lane, pattern, *given)
+
+
+new_arrival = Arrival if lane is None else in_c(lane)

@@ -31,6 +31,10 @@ _QUICK = [
     "tests/proxy/system",
     "tests/proxy/sandbox",
 ]
+# What these import that the program does not.
+_QUICK_PACKAGES = [
+    "hypothesis", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "trustme",
+]  # fmt: skip
 # Of the real program: TLS in all its forms, processes, reloads and upgrades.
 _QUICK_PROGRAM = [
     f"tests/e2e/test_{name}.py"
@@ -111,7 +115,7 @@ def _systemd() -> int:
 
 
 def _python(python: pythons.Python, quick: bool) -> int:
-    venv = pythons.environment(python)
+    venv = pythons.environment(python, _QUICK_PACKAGES if quick else ())
     chosen = _QUICK if quick else ["tests"]
     command = [str(venv / "bin/python"), *_PYTEST, "-n", "2", *_FAST, *chosen]
     alone = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]

@@ -9,7 +9,7 @@ such.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 from itertools import chain
 
@@ -39,6 +39,23 @@ def backends(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
                     (*path, "backend", number),
                     f"{shown(each.url.url)} is this proxy itself",
                     "give the port that the application listens on",
+                )
+
+
+def named_backends(site: Site, at: Path, parsed: Parsed, names: Collection[str]) -> Iterator[Fault]:
+    """Yield what is to be told of backends that are called like a site of this server (``names``
+    are those of all), on a port of its own. Where the name leads somewhere else, to another
+    machine, that is no circle: so it is no fault."""
+    listen = parsed.document.listen
+    ports = {one.port for one in chain(listen.http, listen.https)}
+    for path, serving in servings(site, at):
+        for number, each in enumerate(serving.backend or ()):
+            if each.url.host in names and each.url.port in ports:
+                yield parsed.origins.fault(
+                    (*path, "backend", number),
+                    f"{shown(each.url.url)} has the name of a site here: where that leads to this "
+                    "machine, each request comes back, and gets 508",
+                    "give the address that the application listens on, like http://127.0.0.1:3000",
                 )
 
 

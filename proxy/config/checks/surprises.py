@@ -16,12 +16,14 @@ from . import circles
 def check(parsed: Parsed) -> Iterator[Fault]:
     """Yield what an operator would want to hear of."""
     yield from _believed(parsed)
+    names = {name for _, site in parsed.sites for name in site.names}
     for index, site in parsed.sites:
         at: Path = ("sites", index)
         yield from _without_answer(site, at, parsed)
         yield from _shown_source(site, at, parsed)
         if "listen" not in parsed.broken:
             yield from circles.redirects(site, at, parsed)
+            yield from circles.named_backends(site, at, parsed, names)
 
 
 def _believed(parsed: Parsed) -> Iterator[Fault]:

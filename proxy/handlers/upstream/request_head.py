@@ -73,6 +73,11 @@ _TRAILERS_WELCOME = b"connection: te\r\nte: trailers\r\n"
 _PLAIN_OPTIONS = frozenset({b"keep-alive", b"close", b"Keep-Alive"})
 
 
+def passed_here(request: Request) -> bool:
+    """Whether this server has sent the request itself, to one of its own ports."""
+    return any(name == b"cdn-loop" and PSEUDONYM in value for name, value in request.fields)
+
+
 _NO_RULES = RequestFieldRules()
 
 

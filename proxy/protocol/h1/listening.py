@@ -10,13 +10,18 @@ which goes on as `server.serve` does, to the connection's end.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
-from ...transport.deadlines import Deadlines, Timeouts
+from ...accelerated import Lane, copies, lane
+from ...transport.deadlines import Deadlines, Timeouts, new_timeouts
 from ...transport.stream import ClientStream, StreamBroken
 from ..message import Connection
 from ..service import Host, Service
 from .fast_parser import FastParser
+from .reader import RequestReader, new_reader
 from .server import Server
+from .writer import ResponseWriter, new_writer
 
 
 def listen(
@@ -29,10 +34,23 @@ def listen(
 ) -> None:
     """Answer requests until the client or we have had enough: `server.serve`, without a task until
     there is something to wait for."""
-    _Listening(stream, connection, service, deadlines, host, fast_parser).begin()
+    limits = service.limits
+    timeouts = new_timeouts(stream, _nobody)
+    reader = new_reader(stream, service, timeouts, limits)
+    writer = new_writer(stream, service, timeouts)
+    most, patience = limits.requests_per_connection - 1, limits.keepalive_timeout
+    server = new_listening(
+        stream, connection, service, timeouts, fast_parser, reader, writer, most, patience,
+        deadlines, host,
+    )  # fmt: skip
+    timeouts.on_disconnect = server.left
+    timeouts.idle = True
+    deadlines.register(timeouts)
+    stream.deadline = service.clock.now + patience
+    stream.listen(server.arrived, server.otherwise)
 
 
-class _Listening(Server):
+class Listening(Server):
     """A connection that begins without a task."""
 
     __slots__ = ("_deadlines", "_host", "_task")
@@ -42,24 +60,23 @@ class _Listening(Server):
         stream: ClientStream,
         connection: Connection,
         service: Service,
+        timeouts: Timeouts,
+        fast_parser: FastParser | None,
+        reader: RequestReader,
+        writer: ResponseWriter,
+        most: int,
+        patience: float,
         deadlines: Deadlines,
         host: Host,
-        fast_parser: FastParser | None,
     ) -> None:
-        timeouts = Timeouts(stream, self._left)
-        Server.__init__(self, stream, connection, service, timeouts, fast_parser)
+        Server.__init__(
+            self, stream, connection, service, timeouts, fast_parser, reader, writer, most, patience
+        )
         self._deadlines = deadlines
         self._host = host
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        timeouts, stream = self._timeouts, self._stream
-        self._deadlines.register(timeouts)
-        stream.deadline = self._service.clock.now + self._patience
-        timeouts.idle = True
-        stream.listen(self.arrived, self._otherwise)
-
-    def _otherwise(self, said: bytes | BaseException) -> None:
+    def otherwise(self, said: bytes | BaseException) -> None:
         """Go on with what was not answered where it arrived."""
         self._timeouts.idle = False
         if (said == b"" or isinstance(said, StreamBroken)) and not self.begun:
@@ -74,7 +91,7 @@ class _Listening(Server):
         finally:
             self._release()
 
-    def _left(self) -> None:
+    def left(self) -> None:
         """Tell whoever works on the response that the client has left."""
         if self._task is not None:
             self._task.cancel()
@@ -92,3 +109,16 @@ class _Listening(Server):
 
 def _nobody() -> None:
     """Nobody works on a response any more."""
+
+
+def in_c(lane: Lane) -> Callable[..., Listening]:
+    """Return what a lane has in place of `Listening`."""
+    nothing: Any = None
+    given = (
+        "_stream", "_connection", "_service", "_timeouts", "_fast_parser", "_reader", "_writer",
+        "_most", "_patience", "_deadlines", "_host",
+    )  # fmt: skip
+    return copies(lane, Listening(*[nothing] * len(given)), *given)
+
+
+new_listening = Listening if lane is None else in_c(lane)

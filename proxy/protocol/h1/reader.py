@@ -11,8 +11,10 @@ Bodies are read through the same object, by `request_body`.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from ...accelerated import Lane, copies, lane
 from ...config.model import Limits
 from ...errors import Fault
 from ...transport.deadlines import Timeouts
@@ -42,11 +44,13 @@ class RequestReader:
 
     __slots__ = ("_held", "_pending", "limits", "partial", "service", "stream", "timeouts")
 
-    def __init__(self, stream: Stream, service: Service, timeouts: Timeouts) -> None:
+    def __init__(
+        self, stream: Stream, service: Service, timeouts: Timeouts, limits: Limits
+    ) -> None:
         self.stream = stream
-        self.timeouts = timeouts
         self.service = service
-        self.limits: Limits = service.limits
+        self.timeouts = timeouts
+        self.limits = limits
         self._held = b""
         self.partial = b""
         self._pending: asyncio.Future[bytes] | None = None  # a read of `more` that nobody took yet
@@ -171,3 +175,13 @@ class RequestReader:
 
     def put_back(self, data: bytes) -> None:
         self._held = data + self._held
+
+
+def in_c(lane: Lane) -> Callable[[Stream, Service, Timeouts, Limits], RequestReader]:
+    """Return what a lane has in place of `RequestReader`."""
+    nothing: Any = None
+    pattern = RequestReader(nothing, nothing, nothing, nothing)
+    return copies(lane, pattern, "stream", "service", "timeouts", "limits")
+
+
+new_reader = RequestReader if lane is None else in_c(lane)

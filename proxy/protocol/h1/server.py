@@ -36,12 +36,12 @@ from . import strict_parser
 from .fast_parser import FastParser
 from .interim import Informer, send_interim
 from .lingering import ends_soon, linger, read_over
-from .reader import RequestReader
+from .reader import RequestReader, new_reader
 from .request_body import RequestBody
 from .serializer import serialise
 from .strict_parser import HEAD_END, Parsed
 from .tunnel import relay
-from .writer import ResponseWriter, client_left, ends_with_connection
+from .writer import ResponseWriter, client_left, ends_with_connection, new_writer
 
 # A client that pipelines without end gives others a turn after so many answers.
 _TURN = 32
@@ -63,7 +63,7 @@ async def serve(
     timeouts = Timeouts(stream, task.cancel)
     deadlines.register(timeouts)
     try:
-        await Server(stream, connection, service, timeouts, fast_parser).live()
+        await _server(stream, connection, service, timeouts, fast_parser).live()
     finally:
         deadlines.release(timeouts)
 
@@ -72,7 +72,7 @@ async def refuse(
     stream: ClientStream, connection: Connection, service: Service, fault: Fault, seen: bytes = b""
 ) -> None:
     """Answer something that never became a request, and begins with ``seen``, with ``fault``."""
-    server = Server(stream, connection, service, Timeouts(stream, _nobody_waits))
+    server = _server(stream, connection, service, Timeouts(stream, _nobody_waits))
     try:
         await server.refuse(fault, seen)
     finally:
@@ -84,7 +84,8 @@ def _nobody_waits() -> None:
 
 
 class Server:
-    """One connection: at most one exchange at a time. For this package alone."""
+    """One connection: at most one exchange at a time. For this package alone. ``most``: the request
+    after so many is the last; ``patience``: seconds that it may be idle."""
 
     __slots__ = (
         "_answer",
@@ -109,18 +110,22 @@ class Server:
         connection: Connection,
         service: Service,
         timeouts: Timeouts,
-        fast_parser: FastParser | None = None,
+        fast_parser: FastParser | None,
+        reader: RequestReader,
+        writer: ResponseWriter,
+        most: int,
+        patience: float,
     ) -> None:
-        self._fast_parser = fast_parser
         self._stream = stream
-        self._timeouts = timeouts
         self._connection = connection
         self._service = service
-        self._reader = RequestReader(stream, service, timeouts)
-        self._writer = ResponseWriter(stream, service, timeouts)
-        self._informer = Informer(self._reader)
-        self._most = service.limits.requests_per_connection - 1
-        self._patience = service.limits.keepalive_timeout
+        self._timeouts = timeouts
+        self._fast_parser = fast_parser
+        self._reader = reader
+        self._writer = writer
+        self._most = most
+        self._patience = patience
+        self._informer: Informer | None = None
         self._answered = 0
         self._close = False
         self._exchange: Exchange | None = None
@@ -329,6 +334,8 @@ class Server:
             answer, self._answer = self._answer, None
             assert isinstance(answer, Awaitable)  # noqa: S101 - or it would be in the exchange
             if request.version == b"1.1":
+                if self._informer is None:
+                    self._informer = Informer(self._reader)
                 request.inform = self._informer.of(request)
             timeouts = self._timeouts
             timeouts.waiting_since = self._service.clock.now
@@ -451,6 +458,22 @@ class Server:
         if exchange.response is None:
             fault = Fault(error, "the connection ended before the answer")
             exchange.response = self._service.refuse(exchange, fault)
+
+
+def _server(
+    stream: ClientStream,
+    connection: Connection,
+    service: Service,
+    timeouts: Timeouts,
+    fast_parser: FastParser | None = None,
+) -> Server:
+    limits = service.limits
+    reader = new_reader(stream, service, timeouts, limits)
+    writer = new_writer(stream, service, timeouts)
+    most, patience = limits.requests_per_connection - 1, limits.keepalive_timeout
+    return Server(
+        stream, connection, service, timeouts, fast_parser, reader, writer, most, patience
+    )
 
 
 # Answers whose connection ended before anybody awaited them; the loop keeps no tasks.

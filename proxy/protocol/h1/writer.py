@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
+from ...accelerated import Lane, copies, lane
 from ...errors import Fault
 from ...transport.deadlines import NEVER, Timeouts
 from ...transport.stream import READ_SIZE, SMALL_READ, Stream, StreamBroken, StreamTimeout
@@ -301,3 +303,13 @@ class ResponseWriter:
     def _write(self, data: bytes | memoryview) -> Awaitable[None]:
         self._stream.deadline = self._service.clock.now + self._service.limits.write_timeout
         return self._stream.write(data)
+
+
+def in_c(lane: Lane) -> Callable[[Stream, Service, Timeouts], ResponseWriter]:
+    """Return what a lane has in place of `ResponseWriter`."""
+    nothing: Any = None
+    pattern = ResponseWriter(nothing, nothing, nothing)
+    return copies(lane, pattern, "_stream", "_service", "_timeouts")
+
+
+new_writer = ResponseWriter if lane is None else in_c(lane)

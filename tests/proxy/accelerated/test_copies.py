@@ -12,7 +12,17 @@ from proxy.accelerated import copies
 from proxy.handlers.upstream import attempt, early
 from proxy.handlers.upstream.attempt import Attempt
 from proxy.handlers.upstream.early import BackendAnswer
-from proxy.protocol.message import Response
+from proxy.protocol import message
+from proxy.protocol.h1 import listening, reader, writer
+from proxy.protocol.h1.listening import Listening
+from proxy.protocol.h1.reader import RequestReader
+from proxy.protocol.h1.writer import ResponseWriter
+from proxy.protocol.message import Connection, Response
+from proxy.transport import deadlines, tls_stream
+from proxy.transport.deadlines import Timeouts
+from proxy.worker import lives, tls_arrival
+from proxy.worker.lives import Life
+from proxy.worker.tls_arrival import Arrival
 from support.accelerated import lane
 
 UNSET = object()
@@ -38,10 +48,17 @@ def makers() -> list[tuple[Callable[..., Any], Callable[..., Any], int]]:
         (Attempt, new_attempt, 7),
         (Response, new_response, 5),
         (BackendAnswer, early.in_c(lane()), 3),
+        (Connection, message.in_c(lane()), 4),
+        (Timeouts, deadlines.in_c(lane()), 2),
+        (RequestReader, reader.in_c(lane()), 4),
+        (ResponseWriter, writer.in_c(lane()), 3),
+        (Listening, listening.in_c(lane()), 11),
+        (Arrival, tls_arrival.in_c(lane()), 6),
+        (Life, lives.in_c(lane()), 3),
     ]
 
 
-@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("which", range(10))
 def test_an_object_is_like_pythons(which: int) -> None:
     python, in_c, count = makers()[which]
     values = [object() for _ in range(count)]
@@ -50,6 +67,29 @@ def test_an_object_is_like_pythons(which: int) -> None:
     assert facts(made) == facts(expected)
     with pytest.raises(TypeError):
         in_c(*values[1:])
+
+
+class Epoll:
+    """Stands for `Deadlines`, a socket and its event loop."""
+
+    def __init__(self) -> None:
+        self.added: list[tuple[object, ...]] = []
+
+    def add(self, *given: object) -> None:
+        self.added.append(given)
+
+    def fileno(self) -> int:
+        return 7
+
+
+def test_a_clients_stream_is_like_pythons_and_watched() -> None:
+    anything: Any = Epoll()
+    made = [
+        make(anything, 7, anything, anything)
+        for make in (tls_stream._of_client, tls_stream.in_c(lane()))
+    ]
+    assert facts(made[0]) == facts(made[1])
+    assert anything.added == [(one, 7, anything, True) for one in made]
 
 
 class Parent:

@@ -14,6 +14,7 @@ from proxy.config.model import Hsts, Limits, RefuseAction, Site
 from proxy.config.model import Route as Configured
 from proxy.errors import Fault
 from proxy.handlers.files.handler import FileHandler
+from proxy.handlers.upstream.request_head import PSEUDONYM
 from proxy.protocol.exchange import Exchange
 from proxy.protocol.h1.serializer import SerialisedHead
 from proxy.protocol.message import Connection, Handler, Request, Response
@@ -149,3 +150,24 @@ async def test_whatever_fails_is_an_answer() -> None:
 def test_where_port_80_sends_people(port: int, target: bytes, location: bytes) -> None:
     certificates: Any = SimpleNamespace(find=lambda _name: object())
     assert ToHttps(certificates, port).handle(request(target)).fields == [(b"location", location)]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (None, 308),
+        (b"another-1", 308),  # another machine of ours, or another program
+        (PSEUDONYM, "loop"),
+        (b"another-1, " + PSEUDONYM, "loop"),
+    ],
+)
+def test_port_80_does_not_send_this_server_round(given: bytes | None, told: int | str) -> None:
+    certificates: Any = SimpleNamespace(find=lambda _name: object())
+    asked = request(b"/")
+    if given is not None:
+        asked.fields.append((b"cdn-loop", given))
+    try:
+        found: int | str = ToHttps(certificates, 443).handle(asked).status
+    except Fault as fault:
+        found = fault.kind
+    assert found == told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,10 +9,11 @@ from .server import REPOSITORY
 
 
 def copied(folder: Path) -> Path:
-    """Copy the program into a folder; where its packages are then."""
+    """Copy the program into a folder; where its packages are then. What is compiled comes along,
+    with the times by which Python knows the modules that have been changed."""
     copy = folder / "program"
+    copy.mkdir()
     for package in ("proxy", "acme_client"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / package, copy / package, ignore=ignored)
+        subprocess.run(["cp", "-a", REPOSITORY / package, copy], check=True)
     subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
     return copy

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,21 +51,43 @@ def found() -> list[Python]:
     return [pythons[version] for version in sorted(pythons)]
 
 
-def environment(python: Python) -> Path:
-    """A virtual environment of its own, with the exact packages of every other; made once. For the
-    Python that runs this it is the one that runs this: in the Debian of the matrix nothing can be
-    fetched."""
+def environment(python: Python, only: Sequence[str] = ()) -> Path:
+    """A virtual environment of its own, with the exact packages of every other; made once. ``only``:
+    of the packages for development, these and what they need; an installation of all of them takes
+    a minute. For the Python that runs this it is the one that runs this: in the Debian of the matrix
+    nothing can be fetched."""
     if python.version == sys.version_info[:3]:
         return Path(sys.prefix)
-    lock = REPOSITORY / "requirements/dev.txt"
-    venv = CACHE / f"python-{python.name}"
-    ready = venv / f".ready-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
+    lock = (REPOSITORY / "requirements/dev.txt").read_text()
+    if only:
+        lock = locked(lock, ["-r requirements/run.in", *only])
+    venv = CACHE / f"python-{python.name}{'-quick' if only else ''}"
+    ready = venv / f".ready-{hashlib.sha256(lock.encode()).hexdigest()[:16]}"
     if not ready.exists():
         subprocess.run([python.path, "-m", "venv", venv], check=True)
+        (venv / "locked.txt").write_text(lock)
         pip = [venv / "bin/pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--require-hashes", "-r", lock], check=True)
+        subprocess.run([*pip, "--require-hashes", "-r", venv / "locked.txt"], check=True)
         ready.touch()
     return venv
+
+
+def locked(lock: str, only: Sequence[str]) -> str:
+    """Of what pip-compile has written, these packages, and those that are there because of them; a
+    file of requirements, too, is named as pip-compile names it. pip refuses what lacks a package."""
+    entries = {
+        entry[: entry.index("==")]: entry
+        for entry in re.findall(r"^[\w.-]+==.*\n(?: .*\n)*", lock, re.MULTILINE)
+    }
+    kept = set(only)
+    while more := {
+        name
+        for name, entry in entries.items()
+        if name not in kept
+        and kept.intersection(re.findall(r"^ +#(?: via)? +(\S.*)", entry, re.MULTILINE))
+    }:
+        kept |= more
+    return "".join(entry for name, entry in entries.items() if name in kept)
 
 
 def _asked(path: Path) -> Python | None:

@@ -13,6 +13,7 @@ SITE = "sites: [{names: a.test, root: www}]"
 WITHOUT_ANSWER = "a.test has a certificate and no answer"
 SOURCE = "its source is sent"
 EVERYBODY = "is everybody"
+CIRCLE = "has the name of a site here"
 
 
 def notices(folder: Path, text: str) -> str:
@@ -33,6 +34,12 @@ def notices(folder: Path, text: str) -> str:
         ("sites: [{names: a.test, root: www, index: [index.html, index.php]}]", SOURCE),
         ("index: index.php\nsites: [{names: a.test, routes: [{path: /*, root: www}]}]", SOURCE),
         ("sites: [{names: a.test, root: www, fallback: /index.php}]", SOURCE),
+        ("sites: [{names: a.test, backend: 'http://a.test'}]", CIRCLE),
+        ("sites: [{names: a.test, backend: 'https://a.test'}]", CIRCLE),
+        (
+            f"{SITE[:-1]}, {{names: b.test, routes: [{{path: /*, backend: 'https://A.TEST:443'}}]}}]",
+            CIRCLE,
+        ),
     ],
 )
 def test_it_is_told_with_its_place(open_folder: Path, text: str, said: str) -> None:
@@ -49,8 +56,11 @@ def test_it_is_told_with_its_place(open_folder: Path, text: str, said: str) -> N
         "sites: [{names: a.test, routes: [{path: /x, root: www}]}]",
         f"trusted_proxies: ['10.0.0.0/8', '::1']\n{SITE}",
         "sites: [{names: a.test, root: www, fastcgi: {url: 'unix:/run/x.sock', index: index.php}}]",
+        "sites: [{names: a.test, backend: 'http://a.test:3000'}]",
+        "sites: [{names: '*.test', backend: 'https://b.test'}]",
+        "listen: {http: ':8080'}\nsites: [{names: a.test, backend: 'http://a.test'}]",
     ],
 )
 def test_what_is_usual_is_not(open_folder: Path, text: str) -> None:
     said = notices(open_folder, text)
-    assert not any(one in said for one in (WITHOUT_ANSWER, SOURCE, EVERYBODY))
+    assert not any(one in said for one in (WITHOUT_ANSWER, SOURCE, EVERYBODY, CIRCLE))

@@ -25,7 +25,7 @@ class Waits:
 def reader() -> tuple[RequestReader, Waits]:
     stream = Waits()
     service = SimpleNamespace(limits=None, clock=SimpleNamespace(now=0.0))
-    return RequestReader(stream, service, SimpleNamespace(idle=False)), stream  # type: ignore[arg-type] # as much as is used
+    return RequestReader(stream, service, SimpleNamespace(idle=False), service.limits), stream  # type: ignore[arg-type] # as much as is used
 
 
 async def test_bytes_that_the_cancelled_did_not_take_are_the_next_ones() -> None:
