@@ -49,6 +49,11 @@ _NOT_FOUND = 5
 _CUT_OFF = (ssl.SSLError, ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected)
 
 
+# In the reasons of alerts that are about a client's certificate (RFC 8446 §6.2).
+_ABOUT_CLIENTS = ("ALERT_BAD_CERT", "ALERT_CERT", "ALERT_UNKNOWN_CA", "CERTIFICATE_REQUIRED",
+                  "ALERT_UNSUPPORTED_CERT", "ALERT_HANDSHAKE_FAILURE")  # fmt: skip
+
+
 class Refused(OSError):
     """The engine has answered that it will not do this. ``code`` is gRPC's."""
 
@@ -156,7 +161,7 @@ class EtcdApi:
             if begun and isinstance(error, TimeoutError):
                 return
             self._first = number + 1
-            connected = connection.sock is not None
+            connected = isinstance(connection.sock, ssl.SSLSocket)
             raise self._unreachable(endpoint, error, connected) from None
         finally:
             connection.close()
@@ -215,7 +220,7 @@ class EtcdApi:
             status = response.status
             answer = _result(data) if status == http.client.OK else None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            connected = connection.sock is not None
+            connected = isinstance(connection.sock, ssl.SSLSocket)
             connection.close()
             if isinstance(error, Refused | Unreachable | Full):
                 raise
@@ -259,17 +264,19 @@ class EtcdApi:
         elif isinstance(error, socket.gaierror):
             words = f"{remedies.UNNAMED}: {words}"
         elif isinstance(error, _CUT_OFF):
-            alert = isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
+            reason = error.reason or "" if isinstance(error, ssl.SSLError) else ""
+            about_us = any(part in reason for part in _ABOUT_CLIENTS)
             if self._client_has_expired():
                 words = remedies.CLIENT_EXPIRED
             elif not by_tls:
                 words = remedies.SPEAKS_TLS
-            elif not connected and not alert:
-                words = f"{remedies.NO_TLS}: {words}"
+            elif not connected and not about_us:
+                is_alert = "ALERT" in reason or reason.startswith("TLSV1_")
+                words = words if is_alert else f"{remedies.NO_TLS}: {words}"
             elif self._client_ends is None:
-                words = f"{remedies.ASKS_CLIENTS}: {words}"
+                words = remedies.ASKS_CLIENTS
             else:
-                words = f"{remedies.NOT_OUR_CLIENT}: {words}"
+                words = remedies.NOT_OUR_CLIENT
         return Unreachable(errno.EHOSTUNREACH, f"{endpoint}: {words or type(error).__name__}")
 
     def _client_has_expired(self) -> bool:

@@ -55,7 +55,7 @@ _REMEDIES = {
     "etwork is unreachable": "see that this machine has a network, with a route to that one",
 }
 # What etcd's own gateway says when etcd does not take the certificate with which it asks.
-_GATEWAY_CUT_OFF = ("connection closed", "transport is closing", "authentication handshake failed")
+_GATEWAY_CUT_OFF = ("connection closed", "transport is closing", "connection error: desc")
 
 
 def of_member(said: str) -> str:

@@ -68,7 +68,7 @@ def findings(facts: ClusterFacts) -> Iterator[Finding]:
     """Yield the findings: the members, the engine's health, and which machine orders."""
     reached = [one for one in facts.members if not one.error]
     if facts.fault:
-        yield Finding("wrong", _ABOUT, facts.fault, "see cluster in the configuration")
+        yield Finding("wrong", _ABOUT, facts.fault, "mend that, and reload")
         yield Finding("attention", _ABOUT, "what is on the disk is served meanwhile")
         return
     for error, members in _together((one.error, one.url) for one in facts.members if one.error):
