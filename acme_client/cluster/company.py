@@ -69,6 +69,8 @@ class Company:
         self._orders = orders
         self._behind = behind
         self._thumbprint = thumbprint
+        self.hears = False
+        """Whether this machine answers all challenges that there are, and hears of more."""
         self.thumbprint = ""
         """Of the account's key, as told by a machine that orders; "" while none has told it."""
         self._tell = told
@@ -147,6 +149,11 @@ class Company:
                     self._answer()
                 was_set = self._ask_for_clocks()
                 self._introduce()
+                if not self.hears:
+                    # Who has told a challenge before this machine was there did not wait for it.
+                    self._answer()
+                    self.hears = due = True
+                    self._news.set()  # to say that they are answered
                 if members() or due or was_set:
                     self._meet()
                 while self._told.over:
@@ -161,6 +168,7 @@ class Company:
                     self._met()
             except OSError as error:
                 failures += 1
+                self.hears = False
                 self._faults.begun(PART, error)
                 if failures == 1:
                     self._met()

@@ -16,7 +16,6 @@ in a pause and another try; what is served goes on being served.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -27,9 +26,8 @@ from ..certificates import wishes
 from ..certificates.folder_names import FOLDER as CERTIFICATES
 from ..certificates.peers import Member, Peers
 from ..certificates.shared_repository import SharedRepository
-from ..issuers import account_files
 from ..late_dataclass import dataclass
-from ..link import ANY, INTERNAL, CertificateSpec, Challenge, Link, LinkBroken
+from ..link import INTERNAL, CertificateSpec, Link
 from ..rate_limits.shared_ledger import SharedLedger
 from ..status import ClusterStatus
 from ..storage import documents
@@ -45,6 +43,7 @@ from .gate import Gate
 from .replica import Replica
 from .settings import VERSION, ClusterSettings
 from .shared_names import SharedNames
+from .unheard import Unheard
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -129,18 +128,16 @@ class Node:
             self.shared = Shared(gate, repository, ledger, files, names_on_demand)
         elif self._shared is not None:
             self._replica = Replica(self._shared, local, names, now)
-        self._workers = link
-        self._told_thumbprint = recollection.thumbprint(local, settings)
-        self._stateless: Challenge | None = None  # answered for every token while cut off
         directories = Counter(one.authority.directory for one in wanted)
         directories.pop(INTERNAL, None)
-        self._directory = directories.most_common(1)[0][0] if directories else ""
+        directory = directories.most_common(1)[0][0] if directories else ""
+        self._unheard = Unheard(settings, local, link, self.peers, self._faults, directory)
         self.link: Link = link
         """The link by which challenges are answered on every machine."""
         if self._shared is not None:
             self._company = Company(
                 settings, self._shared, link, self._faults, self._wishes, self.orders,
-                self._behind, self._thumbprint, self._tell, self._see_peers, now,
+                self._behind, self._unheard.own_thumbprint, self._tell, self._met, now,
             )  # fmt: skip
             self.link = self._company.link
 
@@ -153,6 +150,7 @@ class Node:
         self._members = recollection.recall(self._local, self._settings, self._wishes)
         if self._members:  # until they can be heard; nobody was away for that
             self.peers.told(self._members, away=True)
+        self._unheard.begin()
         if self._company is None:
             log.error("cluster %s: %s; what is on the disk is served", self._name, self._fault)
             self._learnt.set()
@@ -184,6 +182,7 @@ class Node:
         return ""
 
     def close(self) -> None:
+        self._unheard.close()
         self._closing.set()
         self._stir.set()
         if self._company is not None:
@@ -225,8 +224,7 @@ class Node:
             except Exception:  # the thread must live, or nothing moves until the next start
                 failures += 1
                 log.exception("a fault in the certifier itself")
-            self._see_peers()
-            self._answer_alone()
+            self._met()
             self._tell()
             if failures:
                 self._closing.wait(PAUSES[min(failures, len(PAUSES)) - 1])
@@ -284,6 +282,12 @@ class Node:
         if not data and self._settings.order:
             shared.store(FORMAT, {FORMAT_FILE: documents.write({}, VERSION)})
 
+    def _met(self) -> None:
+        """Do what follows from who is there, and from whether they can be heard. Any thread
+        may."""
+        self._see_peers()
+        self._unheard.see(hears=self._company is not None and self._company.hears)
+
     def _see_peers(self) -> None:
         """Tell the scheduler who is there, what they want, and whether they can be heard. Any
         thread may."""
@@ -295,10 +299,10 @@ class Node:
                 return
             others, rest = _news(self._members, members)
             heard = "" if self._company is None else self._company.thumbprint
-            if others or heard not in ("", self._told_thumbprint):
-                self._told_thumbprint = heard or self._told_thumbprint
+            if others or heard not in ("", self._unheard.told):
+                self._unheard.told = heard or self._unheard.told
                 recollection.remember(
-                    self._local, self._settings, members, self._wishes, self._told_thumbprint
+                    self._local, self._settings, members, self._wishes, self._unheard.told
                 )
             if others or rest or away != self._told_away:
                 is_back = self.peers.away and not away
@@ -311,33 +315,6 @@ class Node:
                     self._look()  # what was made alone is shared
                 if self._company is not None:
                     self._company.stir()  # it may be that this machine orders from now on
-
-    def _answer_alone(self) -> None:
-        """While the engine cannot be asked, have the workers answer HTTP-01 for tokens that this
-        machine has not heard of: a CA that looks from several places comes here, too, though
-        another machine has ordered."""
-        thumbprint = ""
-        if self._settings.thumbprint and self._fault and not self.peers.is_only:
-            thumbprint = self._thumbprint() or self._told_thumbprint
-        wanted = Challenge("http-01", ANY, ANY, thumbprint) if thumbprint else None
-        if wanted == self._stateless:
-            return
-        if self._stateless is not None:
-            with contextlib.suppress(LinkBroken):
-                self._workers.retract(self._stateless)
-        self._stateless = wanted
-        if wanted is not None:
-            with contextlib.suppress(LinkBroken):  # the main thread ends by it
-                self._workers.present(wanted)
-            log.warning("cluster %s: challenges are answered by the thumbprint", self._name)
-
-    def _thumbprint(self) -> str:
-        if not self._directory or not self._settings.order:
-            return ""
-        try:
-            return account_files.thumbprint(self._local, self._directory)
-        except OSError:
-            return ""
 
     def _take(self, changes: Changes, *, again: bool, due: bool) -> None:
         """Take what has changed in the engine, on a machine that orders nothing."""
