@@ -182,6 +182,8 @@ class Node:
             ordering = self._ordering()
             who = ", ".join(ordering) or "another machine of the cluster"
             do = "do" if len(ordering) > 1 else "does"
+            if not ordering and self._company is not None and self._company.members():
+                who, do = "no machine of the cluster does", "(take order: false out of one of them)"
             return f"this node orders no certificates (cluster.order: false); {who} {do}"
         if not self.peers.is_known:
             return "the cluster has not been reached yet, and may have certificates already"
