@@ -95,6 +95,7 @@ class Node:
         self._closing = threading.Event()
         self._telling = threading.Lock()
         self._told: ClusterStatus | None = None
+        self._is_clock_told = False
         self._counted: EngineFigures | None = None  # as told last
         self._look: Callable[[], object] = lambda: None
         self._meet: Callable[[], object] = lambda: None
@@ -392,6 +393,12 @@ class Node:
             "members": [] if self._company is None else self._company.members(),
         }
         with self._telling:
+            if bool(clock) != self._is_clock_told:
+                self._is_clock_told = bool(clock)
+                if clock:
+                    log.warning("cluster %s: %s", self._name, clock)
+                else:
+                    log.info("cluster %s: this machine's clock is right again", self._name)
             if status != self._told:
                 self._told = status
                 self._tell_status(status)
