@@ -78,11 +78,18 @@ class SharedRepository(CertificateRepository):
         self._heard: set[str] = set()  # names to look at, whatever the stores tell
         self._newer: set[str] = set()  # names whose records a newer program writes
         self._refusals = Refusals()
+        self._untaken: set[str] = set()  # names of what is there and was not looked at, or taken
 
     @property
     def refused(self) -> dict[str, str]:
         """Why what is offered is not taken, by name."""
         return self._refusals.by_name
+
+    def behind(self) -> set[str]:
+        """Name the wanted certificates of which the shared store has another one than this machine,
+        which has not taken it yet, or does not. Any thread may call."""
+        untaken = self._untaken & self._wanted.keys()
+        return (untaken | self._refusals.by_name.keys()) - self._held.keys()
 
     def want(self, name: str, names: Sequence[str]) -> None:
         """Have a certificate as well that no configuration names."""
@@ -188,6 +195,11 @@ class SharedRepository(CertificateRepository):
 
     def compare(self, name: str, found: Files | Unreadable) -> bool:
         """Do as `refresh` with what was found in the shared store."""
+        is_ours = self._compare(name, found)
+        self._untaken.discard(name)
+        return is_ours
+
+    def _compare(self, name: str, found: Files | Unreadable) -> bool:
         kept, here = super().load(name)
         if isinstance(found, Unreadable):
             return self._refuse(name, str(found.strerror), kept, here)
@@ -213,6 +225,7 @@ class SharedRepository(CertificateRepository):
         if here is not None and _issued(here) > _issued(pair):
             return True
         if _issued(pair) > 0.0:  # it can be read
+            self._untaken.add(name)  # until the disk has it
             self.keep_here(name, pair, shared)
         return False
 
@@ -274,7 +287,9 @@ class SharedRepository(CertificateRepository):
             heard, self._heard = self._heard, set()
             with contextlib.suppress(Unreachable):
                 self.hear()
-                found |= names_of(self._there() if self._there is not None else ())
+                there = names_of(self._there() if self._there is not None else ())
+                self._untaken |= there & self._wanted.keys()
+                found |= there
             return found | heard
 
         return names
