@@ -286,7 +286,7 @@ class Company:
 
     def _hear_own(self, said: Said, revision: int) -> None:
         """Find out whether another machine writes under this one's name."""
-        if self._namesake.hear(said.session, revision, *self._own, self._steady()):
+        if self._namesake.hear(said.session, revision, said.every, *self._own, self._steady()):
             log.warning("cluster %s: %s", self._settings.name, self._namesake.text)
 
     def _not_at(self, revision: int) -> list[str]:

@@ -10,10 +10,10 @@ process before this one may have done so once: at an upgrade it goes when the ne
 from __future__ import annotations
 
 # Another document of the same session after so many seconds is no process that was about to end.
-# Each machine writes twice a minute (`members.WRITTEN_EVERY`).
+# Each machine writes twice a minute, or where there are many, more seldom (`members`).
 _AGAIN_AFTER = 25.0
-# So long after the last one it is over: a few times as long as documents are apart.
-_OVER_AFTER = 150.0
+# After so many times as long as its writer promised to write again within, it is over.
+_OVER_AFTER = 5
 
 
 class Namesake:
@@ -24,7 +24,7 @@ class Namesake:
         self._node = node
         self._session = ""
         self._revision = 0
-        self._first = self._last = 0.0
+        self._first = self._over_at = 0.0
         self._is_there = False
 
     @property
@@ -37,17 +37,20 @@ class Namesake:
             "of its own: cluster.node)"
         )
 
-    def hear(self, session: str, revision: int, own: str, written: int, now: float) -> bool:
+    def hear(
+        self, session: str, revision: int, every: float, own: str, written: int, now: float
+    ) -> bool:
         """Hear the document under this machine's name: in which ``session`` it was written, at
-        which ``revision`` of the engine. We wrote it last in the session ``own``, at the revision
+        which ``revision`` of the engine, and within how many seconds its writer writes again
+        (``every``). We wrote it last in the session ``own``, at the revision
         ``written``. Returns whether there is something to tell that there was not before."""
         if session == own or revision <= written:
-            if now - self._last >= _OVER_AFTER:
+            if now >= self._over_at:
                 self._session, self._is_there = "", False
             return False
         if revision == self._revision:
             return False
-        self._revision, self._last = revision, now
+        self._revision, self._over_at = revision, now + _OVER_AFTER * every
         if session != self._session:
             self._session, self._first = session, now
             return False

@@ -20,10 +20,12 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..certificates import wishes
+from ..certificates.copies import Copies
 from ..certificates.folder_names import FOLDER as CERTIFICATES
+from ..certificates.folder_names import names_of
 from ..certificates.peers import Member, Peers
 from ..certificates.shared_repository import SharedRepository
 from ..late_dataclass import dataclass
@@ -34,9 +36,11 @@ from ..storage import documents
 from ..storage.etcd.figures import EngineFigures
 from ..storage.etcd.sealing import SecretFault
 from ..storage.etcd.store import EtcdStore
+from ..storage.etcd.watch import Watch
 from ..storage.store import Changes, Store
 from . import recollection
 from .accounts import ACCOUNTS, ROOT, SharedFiles
+from .bookmark import Bookmark
 from .company import PAUSES, Company
 from .faults import Faults
 from .gate import Gate
@@ -56,6 +60,8 @@ PART, PART_FORMAT = "certificates", "format"
 _LOOK_EVERY = 30.0
 # A node that orders waits for so long to learn what the engine has, before it orders anything.
 _LEARNS_WITHIN = 20.0
+# So many certificates are read one by one at a start.
+_ONE_BY_ONE = 20
 # Clocks that have come or gone apart by less than this are no news.
 _CLOCK_NEWS = 5.0
 
@@ -98,6 +104,7 @@ class Node:
         self._closing = threading.Event()
         self._telling = threading.Lock()
         self._told: ClusterStatus | None = None
+        self._is_clock_told = False
         self._counted: EngineFigures | None = None  # as told last
         self._look: Callable[[], object] = lambda: None
         self._meet: Callable[[], object] = lambda: None
@@ -120,17 +127,21 @@ class Node:
         except SecretFault as why:
             self._faults.last(f"cluster.secret_file: {why}")
         names = {one.name: one.names for one in wanted}
+        self._bookmark: Bookmark | None = None
+        if self._shared is not None:
+            self._bookmark = Bookmark(local, settings, self._shared.fingerprint())
+        noted = {} if self._bookmark is None else self._bookmark.noted
         self.shared: Shared | None = None
         """What the lifecycle works on; None where this machine orders nothing."""
         if settings.order:
             gate = Gate(self._shared, self._failed, lambda: self._look())
-            repository = SharedRepository(local, gate, settings.node, names, now)
+            repository = SharedRepository(local, gate, settings.node, names, now, noted)
             ledger = SharedLedger(local, gate, self.peers, now)
             names_on_demand = SharedNames(gate, repository, self.peers, now)
             files = SharedFiles(local, gate)
             self.shared = Shared(gate, repository, ledger, files, names_on_demand)
         elif self._shared is not None:
-            self._replica = Replica(self._shared, local, names, now)
+            self._replica = Replica(self._shared, local, names, now, noted)
         directories = Counter(one.authority.directory for one in wanted)
         directories.pop(INTERNAL, None)
         directory = directories.most_common(1)[0][0] if directories else ""
@@ -175,6 +186,8 @@ class Node:
             ordering = self._ordering()
             who = ", ".join(ordering) or "another machine of the cluster"
             do = "do" if len(ordering) > 1 else "does"
+            if not ordering and self._company is not None and self._company.members():
+                who, do = "no machine of the cluster does", "(take order: false out of one of them)"
             return f"this node orders no certificates (cluster.order: false); {who} {do}"
         if not self.peers.is_known:
             return "the cluster has not been reached yet, and may have certificates already"
@@ -195,25 +208,28 @@ class Node:
 
     def _work(self) -> None:
         shared = self._of_the_engine()
-        changes: Changes | None = None
+        certificates: Watch | None = None
         own: Changes | None = None
         is_learnt = False
         due = True
         failures = 0
         while not self._closing.is_set():
             try:
-                if changes is None or own is None:
-                    changes = shared.watch(CERTIFICATES, self._stir.set)
+                if certificates is None:
+                    certificates = self._watch(shared)
+                if own is None:
                     own = shared.watch(OWN, self._stir.set)
                     if self.shared is not None:
                         shared.watch(ACCOUNTS, self._stir.set)
                         shared.watch(ROOT, self._stir.set)
                 self._see_format(shared)
                 if self.shared is not None:
-                    self._open(self.shared, again=is_learnt)
+                    self._open(self.shared, certificates, again=is_learnt)
                 else:
-                    self._take(changes, again=is_learnt, due=due)
+                    self._take(certificates, again=is_learnt, due=due)
                 is_learnt = True
+                if self._bookmark is not None and self._copies is not None:
+                    self._bookmark.keep(certificates, self._copies)
                 self._learn()
                 failures = 0
                 if self._faults.ended(PART):
@@ -233,14 +249,37 @@ class Node:
                 due = not self._stir.wait(_LOOK_EVERY)
                 self._stir.clear()
 
-    def _open(self, shared: Shared, *, again: bool) -> None:
+    def _watch(self, shared: EtcdStore) -> Watch:
+        """Watch certificates, from where this machine has come to before it was started, if the
+        engine knows that. Raises OSError."""
+        place = None if self._bookmark is None else self._bookmark.place
+        wake = self._stir.set if self.shared is None else self._look
+        watch = shared.watch_from(CERTIFICATES, wake, place)
+        if not watch.goes_on and self._copies is not None:
+            self._copies.doubt_all()
+        if self.shared is not None:  # before it looks by itself
+            self.shared.repository.hear(watch.changed)
+        return watch
+
+    def _open(self, shared: Shared, certificates: Watch, *, again: bool) -> None:
         """See that the engine can be asked, and let the lifecycle ask it; at first, have what it
-        has."""
+        has, or what of it has changed since this machine's disk was the same."""
         shared.store.closed = ""
         shared.files.level()
-        if not again:
-            shared.repository.hear()
-            shared.repository.catch_up(self._of_the_engine().load_all(CERTIFICATES))
+        if again:
+            return
+        repository = shared.repository
+        doubtful = repository.doubtful()
+        if not certificates.goes_on or _is_much(doubtful, self._wishes):
+            repository.catch_up(self._of_the_engine().load_all(CERTIFICATES))
+        else:
+            repository.catch_up_with(doubtful, names_of(certificates.folders()))
+
+    @property
+    def _copies(self) -> Copies | None:
+        if self.shared is not None:
+            return self.shared.repository.copies
+        return None if self._replica is None else self._replica.copies
 
     def _close_for(self, error: OSError) -> None:
         self._faults.begun(PART, error)
@@ -317,21 +356,24 @@ class Node:
                 if self._company is not None:
                     self._company.stir()  # it may be that this machine orders from now on
 
-    def _take(self, changes: Changes, *, again: bool, due: bool) -> None:
+    def _take(self, certificates: Watch, *, again: bool, due: bool) -> None:
         """Take what has changed in the engine, on a machine that orders nothing."""
         replica = self._replica
         if replica is None:
             return
         taken = False
         with self._lock:
-            self._to_take |= changes()
+            self._to_take |= replica.hear(certificates.changed)
             if due:
                 self._to_take |= replica.refused_folders()
             to_take, self._to_take = self._to_take, set()
         try:
             if not again:
-                taken = replica.take_all()
-                to_take = set()
+                doubtful = replica.doubtful_folders()
+                if not certificates.goes_on or _is_much(doubtful, replica.wanted):
+                    taken, to_take = replica.take_all(), set()
+                else:
+                    to_take |= doubtful
             while to_take and not self._closing.is_set():
                 taken |= replica.take(next(iter(to_take)))
                 to_take.pop()
@@ -399,6 +441,12 @@ class Node:
             "members": [] if self._company is None else self._company.members(),
         }
         with self._telling:
+            if bool(clock) != self._is_clock_told:
+                self._is_clock_told = bool(clock)
+                if clock:
+                    log.warning("cluster %s: %s", self._name, clock)
+                else:
+                    log.info("cluster %s: this machine's clock is right again", self._name)
             if status != self._told:
                 self._told = status
                 self._tell_status(status)
@@ -406,6 +454,11 @@ class Node:
             if counted != self._counted and counted is not None:
                 self._counted = counted
                 self._tell_engine(counted)
+
+
+def _is_much(doubtful: Collection[str], wanted: Collection[str]) -> bool:
+    """Whether so many certificates have to be read that reading all takes fewer calls."""
+    return len(doubtful) > max(_ONE_BY_ONE, len(wanted) // 4)
 
 
 def _news(before: Mapping[str, Member], now: Mapping[str, Member]) -> tuple[bool, bool]:

@@ -239,5 +239,9 @@ def _configured(config: Path | None, state: Path | None) -> tuple[Config, Cluste
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
     if here.cluster is None:
-        complain("the configuration has no cluster", USAGE)
+        complain(
+            "the configuration has no cluster: a machine belongs to one by the key `cluster`, with "
+            "the same name, etcd and secret_file on every machine",
+            USAGE,
+        )
     return here, here.cluster

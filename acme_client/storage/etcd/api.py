@@ -99,6 +99,7 @@ class EtcdApi:
         self._lock = threading.Lock()
         self._idle: dict[str, list[http.client.HTTPConnection]] = {}
         self._closed = False
+        self._heard: set[str] = set()  # members whose last call or stream was answered
         self.answered_at = 0.0  # by `time.monotonic`; 0: never
         self.fault = ""  # why there was no answer last time; empty: there was one
         self.figures = Figures()
@@ -226,6 +227,7 @@ class EtcdApi:
                 raise
             raise self._unreachable(endpoint, error, connected) from None
         with self._lock:
+            self._heard.add(endpoint)
             keeps = not self._closed
             if keeps:
                 self._idle.setdefault(endpoint, []).append(connection)
@@ -256,6 +258,9 @@ class EtcdApi:
         sometimes with an alert, and never says why; with TLS 1.3 that is when it is ``connected``
         already (RFC 8446 §4.4.2.4)."""
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        with self._lock:
+            was_heard = endpoint in self._heard
+            self._heard.discard(endpoint)
         by_tls = endpoint.startswith("https:")
         if isinstance(error, ssl.SSLCertVerificationError):
             words = f"{remedies.UNTRUSTED}: {error.verify_message}"
@@ -268,6 +273,8 @@ class EtcdApi:
             about_us = any(part in reason for part in _ABOUT_CLIENTS)
             if self._client_has_expired():
                 words = remedies.CLIENT_EXPIRED
+            elif was_heard:
+                words = f"{remedies.LOST}: {words}"  # it ends, and took us before
             elif not by_tls:
                 words = remedies.SPEAKS_TLS
             elif not connected and not about_us:

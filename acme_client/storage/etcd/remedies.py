@@ -16,6 +16,7 @@ NOT_OUR_CLIENT = "it does not take our client certificate (cluster.cert_file)"
 CLIENT_EXPIRED = "our client certificate (cluster.cert_file) has expired"
 UNTRUSTED = "its certificate is not trusted"
 UNNAMED = "its name cannot be looked up"
+LOST = "the connection was lost"
 LATE = "no answer in time"
 NO_GATEWAY = "it has no JSON gateway (enable-grpc-gateway), or is no etcd"
 

@@ -92,6 +92,27 @@ def test_a_member_that_ends_the_connection(
     assert str(caught.value.strerror).startswith(f"{scheme}://{address}: {said}")
 
 
+def test_a_member_that_took_us_before_is_lost_and_not_misled() -> None:
+    """As one that is killed: nothing is wrong with our certificate."""
+    calls = []
+
+    def answers_once(connection: socket.socket) -> None:
+        connection.recv(65536)
+        calls.append(1)
+        if len(calls) == 1:
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+            )
+
+    with member(answers_once) as address:
+        api = EtcdApi([f"http://{address}"], answers_within=60)
+        assert api.call("/v3/kv/range", {"key": "AA=="}) == {}
+        for said in (remedies.LOST, remedies.SPEAKS_TLS):
+            with pytest.raises(Unreachable, match=said):
+                api.call("/v3/kv/range", {"key": "AA=="})
+        api.close()
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
