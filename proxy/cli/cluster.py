@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from acme_client.storage.etcd.store import EtcdStore
 
 _SECRET_FILE = Path("/etc/treehouse-proxy/cluster.key")
+# A machine that was reloaded has told the others of itself by then, or its session has ended.
+_RELOADS_WITHIN = 20.0
 
 
 @click.group(cls=Commands)
@@ -146,13 +149,26 @@ def rekey(config: Path | None, state: Path | None) -> None:
     """Seal everything anew with the first secret of the file.
 
     First put a new line before the old one in the file on every machine, and reload there. Then
-    this command; then take the old line out, and reload again.
+    this command; then take the old line out, and reload again. While a machine has not been
+    reloaded with the new line, nothing is changed.
 
     \b
     sudo treehouse-proxy cluster rekey
     """
+    from acme_client.cluster.members import MEMBERS
+
     _here, shared = _configured(config, state)
     with _store(shared) as (wanted, store):
+        until = time.monotonic() + _RELOADS_WITHIN
+        while late := sorted(store.sealed_otherwise(MEMBERS)):
+            if time.monotonic() < until:
+                time.sleep(0.5)  # one that has just been reloaded says so within seconds
+                continue
+            complain(
+                f"{', '.join(late)} could open nothing then, and nothing has been changed: put the "
+                "first line of cluster.secret_file before the old one there, too, and reload",
+                FAILED,
+            )
         done, closed = store.seal_anew()
     click.echo(f"{done} documents of {wanted.name} are sealed with the first secret")
     for key in closed:
