@@ -191,8 +191,17 @@ def _who_orders(facts: ClusterFacts) -> Finding:
         others = [one for one in ordering if one != facts.node]
         beside = f" beside {', '.join(others)}" if others else ""
         text = f"this node orders certificates{beside}"
+    elif facts.order and facts.node in (one.name for one in facts.machines):
+        return Finding(
+            "attention",
+            _ABOUT,
+            f"{facts.name}: {facts.node} runs and orders nothing; {who or 'no machine'} "
+            f"{'order' if len(ordering) > 1 else 'orders'}; {has}",
+            "treehouse-proxy status --cluster says why, on that machine",
+        )
     elif facts.order:
-        text = f"{who or 'nobody'} orders; this node will too when it runs and has a right clock"
+        do = "order" if len(ordering) > 1 else "orders"
+        text = f"{who or 'nobody'} {do}; this node will too when it runs and has a right clock"
     elif ordering:
         text = f"{who} order{'' if len(ordering) > 1 else 's'}, this node takes"
     else:

@@ -77,8 +77,11 @@ def test_who_orders_is_told_so() -> None:
     assert (found.sign, "this node orders certificates beside web-1" in found.text) == ("ok", True)
     (only,) = findings(replace(SOUND, node="web-1", order=True))
     assert "this node orders certificates;" in only.text
-    (next_one,) = findings(replace(SOUND, order=True))
+    (next_one,) = findings(replace(SOUND, order=True, machines=THREE[:1]))
     assert (next_one.sign, "web-1 orders; this node will too" in next_one.text) == ("ok", True)
+    (strange,) = findings(replace(SOUND, order=True))
+    assert strange.sign == "attention"
+    assert "web-2 runs and orders nothing; web-1 orders" in strange.text
     (several,) = findings(replace(SOUND, node="web-3", machines=both))
     assert "web-1, web-2 order, this node takes" in several.text
 
