@@ -37,6 +37,8 @@ _TELL_EVERY = 5.0
 _LOOK_EVERY = 30.0
 # Where many machines start together, each hears the clocks of those that start later.
 _HEARS_WITHIN = 5.0
+# A machine that has not taken certificates for so many seconds says so.
+_BEHIND_FOR = 10.0
 PAUSES = (0.5, 1.0, 2.0, 5.0)
 # More machines than any cluster has: what else lies in that folder is not looked at.
 _MOST = 1000
@@ -86,6 +88,7 @@ class Company:
         self._looked = 0  # the revision at which challenges were looked at last
         self._put: Said | None = None
         self._put_again_at = 0.0
+        self._behind_since = 0.0  # until then, as many certificates were behind as was said
         self._asks = 0
         self._may_ask_at = steady() + _HEARS_WITHIN
         self._asked: dict[str, tuple[str, int]] = {}  # how often the others have, in which session
@@ -208,13 +211,14 @@ class Company:
         role, how far it has come, what it wants, and its clock."""
         session = self._shared.session()
         self._wishes.tell(session)
+        behind = self._behind()
         said = Said(
             node=self._settings.node,
             program=self._settings.version,
             since=self._since,
             orders=self._orders(),
             seen=self._seen,
-            behind=self._behind(),
+            behind=self._behind_to_tell(behind),
             session=session,
             thumbprint=self._thumbprint(),
             wishes=self._wishes.digest,
@@ -222,11 +226,22 @@ class Company:
         )
         if said != self._put or self._steady() >= self._put_again_at:
             every = written_every(len(self._said()))
+            said = replace(said, behind=behind)
             data = replace(said, clock=self._now(), seen=self._looked, every=every).document()
             self._put_again_at = self._steady() + every
             self._echo.written = self._shared.put_while_here(MEMBERS, self._settings.node, data)
             self._own = session, self._echo.written
             self._put = said
+
+    def _behind_to_tell(self, behind: int) -> int:
+        """Return how many certificates are to be said to be behind: as many as were said last,
+        unless that is no longer so for a while. With each renewal all machines are behind for a
+        moment, and if each told that, all others would hear it from all."""
+        if self._put is None or behind == self._put.behind:
+            self._behind_since = self._steady()
+            return behind
+        is_news = self._steady() >= self._behind_since + _BEHIND_FOR
+        return behind if is_news else self._put.behind
 
     def _meet(self) -> None:
         found = self._said()
