@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -144,14 +145,19 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
     def all_of_it() -> None:
         make(given)
         copies(lane(), pattern, "b")
-        with pytest.raises(TypeError):
-            make()
-        with pytest.raises(TypeError):
-            lane().maker(pattern, ("b",), ("c",))
+        for wrong in (make, lambda: lane().maker(pattern, ("b",), ("c",))):
+            try:
+                wrong()
+            except TypeError:
+                continue
+            raise AssertionError("no error")
 
     all_of_it()
+    gc.collect()
     before = [sys.getrefcount(one) for one in watched]
-    for _ in range(300):
+    for _ in range(2000):
         all_of_it()
+    gc.collect()
     after = [sys.getrefcount(one) for one in watched]
-    assert [a - b for a, b in zip(after, before, strict=True) if abs(a - b) > 50] == []
+    # Whatever leaks once in a call would be 2000 now; None has some references from elsewhere.
+    assert [a - b for a, b in zip(after, before, strict=True) if abs(a - b) > 1000] == []
