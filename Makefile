@@ -27,9 +27,11 @@ run: $(READY) compiled ## a demo site over HTTPS, with the built-in CA; no root,
 check: $(READY_DEV) $(READY_DOCS) ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not program and not pebble"
+	@echo "$(BIN)/mypy, and the fast tests"; \
+	$(BIN)/mypy & types=$$!; \
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not program and not pebble"; status=$$?; \
+	wait $$types && exit $$status
 
 # Attackers and whoever must not notice them share the machine with nobody else; nor do workers that
 # are to share the load.
@@ -42,15 +44,18 @@ THREE_FILES := $(BIN)/python -m pytest -q -m "program or pebble" -n 3 --dist loa
 H11_TOO := $(addprefix tests/e2e/test_,backends.py bodies.py bad_backends.py limits.py trust.py)
 
 .PHONY: test
-test: $(READY_DEV) compiled packages accelerated check ## everything: the gate, then the real program with real peers
+test: installed compiled accelerated check ## everything: the gate, then the real program with real peers
 	@echo "the real program with real peers"; \
 	$(THREE_FILES) $(addprefix --ignore=,$(ALONE)); status=$$?; \
-	echo "once more with h11 alone: what speaks HTTP"; \
+	echo "once more with h11 alone: what speaks HTTP; beside it, by the newest Python at hand, what depends on that"; \
+	newest=; mkdir -p .run; \
+	if [ $$(id -u) = 0 ]; then \
+	  PYTHONPATH=.:tests $(BIN)/python -m tests.matrix.run --quick --only "the newest here" >.run/newest.log 2>&1 & \
+	  newest=$$!; fi; \
 	TREEHOUSE_PURE_PYTHON=1 TREEHOUSE_TEST_OPTIONS=--no-fast-lane $(THREE_FILES) $(H11_TOO) || status=1; \
+	[ -z "$$newest" ] || { wait $$newest || status=1; cat .run/newest.log; }; \
 	echo "what must have the machine for itself"; \
 	$(BIN)/python -m pytest -q -m program $(ALONE) || status=1; \
-	echo "what depends on the interpreter, by the newest at hand"; \
-	[ $$(id -u) != 0 ] || PYTHONPATH=.:tests $(BIN)/python -m tests.matrix.run --quick --only "the newest here" || status=1; \
 	exit $$status
 
 .PHONY: test-matrix
@@ -181,6 +186,13 @@ lock: $(READY_DEV) ## newest versions of all dependencies into requirements/*.tx
 
 .PHONY: environment
 environment: $(READY_DEV) $(READY_DOCS)
+
+# What pip and what apt-get installs: the one computes for a minute, the other waits for a minute.
+.PHONY: installed
+installed: $(VENV)/bin/pip
+	@$(MAKE) --no-print-directory packages & packages=$$!; \
+	$(MAKE) --no-print-directory --silent environment; status=$$?; \
+	wait $$packages && exit $$status
 
 # As pip does for what it installs; with PYTHONDONTWRITEBYTECODE each start would compile all sources.
 .PHONY: compiled

@@ -223,6 +223,10 @@ class Served:
 # The host and the token of a challenge that stands for every token, at all hosts of the server:
 # what is answered is the token, and the account's thumbprint behind it.
 ANY = "*"
+# The token of a challenge at `ANY` host that is none: this process has heard of all challenges that
+# other machines want answered, or knows that it cannot hear of any. It asks for nothing to be
+# answered; but until it is there, servers have those wait who ask for tokens that are not known.
+HEARD = "+"
 
 
 @dataclass(frozen=True, slots=True)

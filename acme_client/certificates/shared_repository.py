@@ -38,7 +38,8 @@ from ..storage.store import (
 from ..x509 import verify
 from ..x509.verify import CertificateAndKey
 from . import record as records
-from .folder_names import FOLDER, known_name, names_of
+from .copies import Copies
+from .folder_names import FOLDER, known_name
 from .offered import Refusals, judged
 from .record import Record
 from .repository import META, CertificateRepository, files_of, folder_of, read
@@ -56,7 +57,7 @@ class Busy(Conflict):
 class SharedRepository(CertificateRepository):
     """``store`` is this machine's own, ``shared`` all machines'; ``node`` is its name, ``wanted``
     the names that each certificate is wanted for: what is offered for one of these is examined.
-    ``now`` gives Unix seconds."""
+    ``now`` gives Unix seconds; ``noted`` is what an earlier process has noted of its `copies`."""
 
     def __init__(
         self,
@@ -65,8 +66,11 @@ class SharedRepository(CertificateRepository):
         node: str = "",
         wanted: Mapping[str, Sequence[str]] = MappingProxyType({}),
         now: Callable[[], float] = time.time,
+        noted: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__(store)
+        self.copies = Copies(store, noted)
+        """The certificates of which this machine's disk has what the shared store has."""
         self._shared = shared
         self._node = node
         self._wanted = dict(wanted)
@@ -76,19 +80,28 @@ class SharedRepository(CertificateRepository):
         self._there: Changes | None = None
         self._hearing = threading.Lock()
         self._heard: set[str] = set()  # names to look at, whatever the stores tell
+        self._strangers: set[str] = set()  # which nobody wanted here: they may have come on demand
         self._newer: set[str] = set()  # names whose records a newer program writes
         self._refusals = Refusals()
+        self._untaken: set[str] = set()  # names of what is there and was not looked at, or taken
 
     @property
     def refused(self) -> dict[str, str]:
         """Why what is offered is not taken, by name."""
         return self._refusals.by_name
 
+    def behind(self) -> set[str]:
+        """Name the wanted certificates of which the shared store has another one than this machine,
+        which has not taken it yet, or does not. Any thread may call."""
+        untaken = self._untaken & self._wanted.keys()
+        return (untaken | self._refusals.by_name.keys()) - self._held.keys()
+
     def want(self, name: str, names: Sequence[str]) -> None:
         """Have a certificate as well that no configuration names."""
         if name not in self._wanted:
             self._wanted[name] = names
-            self._heard.add(name)
+            if name not in self.copies:
+                self._heard.add(name)
 
     def unwant(self, name: str) -> None:
         self._wanted.pop(name, None)
@@ -177,17 +190,26 @@ class SharedRepository(CertificateRepository):
     def refresh(self, name: str) -> bool:
         """Take the certificate and the record that the shared store has, unless the certificate on
         this machine's disk was issued later; returns whether it was. Raises `Unreachable`."""
+        heard = self.copies.heard(name)
+        found: Files | Unreadable
         try:
-            files = self._shared.load(folder_of(name))
+            found = self._shared.load(folder_of(name))
         except Unreadable as fault:
-            return self.compare(name, fault)
+            found = fault
         except Unreachable:
             self._heard.add(name)  # it is looked at again
             raise
-        return self.compare(name, files)
+        is_ahead = self.compare(name, found)
+        self._compared(name, found, heard)
+        return is_ahead
 
     def compare(self, name: str, found: Files | Unreadable) -> bool:
         """Do as `refresh` with what was found in the shared store."""
+        is_ours = self._take_newer(name, found)
+        self._untaken.discard(name)
+        return is_ours
+
+    def _take_newer(self, name: str, found: Files | Unreadable) -> bool:
         kept, here = super().load(name)
         if isinstance(found, Unreadable):
             return self._refuse(name, str(found.strerror), kept, here)
@@ -213,8 +235,13 @@ class SharedRepository(CertificateRepository):
         if here is not None and _issued(here) > _issued(pair):
             return True
         if _issued(pair) > 0.0:  # it can be read
+            self._untaken.add(name)  # until the disk has it
             self.keep_here(name, pair, shared)
         return False
+
+    def _compared(self, name: str, found: Files | Unreadable, heard: int | None) -> None:
+        fits = name not in self.refused and name not in self._newer
+        self.copies.compared(name, found, heard, fits)
 
     def _objection(
         self, name: str, pair: CertificateAndKey, shared: Record, here: CertificateAndKey | None
@@ -245,15 +272,38 @@ class SharedRepository(CertificateRepository):
                 before = super().load(name)
                 if self.compare(name, files) or super().load(name) != before:
                     self._heard.add(name)
+                if self.copies.heard(name) is None:  # else it is older than what was heard
+                    self._compared(name, files, None)
         for name in missing:
             if super().load(name)[1] is not None:
                 self._heard.add(name)
 
-    def hear(self) -> None:
-        """Hear of what changes in the shared store from now on. Raises OSError."""
+    def doubtful(self) -> set[str]:
+        """Verify the copies that were noted; returns the names of all certificates that have to be
+        read in the shared store all the same. Raises OSError."""
+        gone = self.copies.verify()
+        return gone | {name for name in list(self._wanted) if name not in self.copies}
+
+    def catch_up_with(self, doubtful: Iterable[str], there: Iterable[str]) -> None:
+        """Have what the shared store has of the certificates that are in doubt; with all others
+        this machine goes on from where it was. ``there``: the names of all that the shared store
+        had then. Raises OSError."""
+        for name in doubtful:
+            if name not in self._wanted:
+                self._heard.add(name)
+                continue
+            before = super().load(name)
+            if self.refresh(name) or super().load(name) != before:
+                self._heard.add(name)
+        with self._hearing:
+            self._strangers |= set(there) - self._wanted.keys()
+
+    def hear(self, there: Changes | None = None) -> None:
+        """Hear of what changes in the shared store from now on, by a watch that is ``there`` or by
+        one of its own. Raises OSError."""
         with self._hearing:
             if self._there is None:
-                self._there = self._shared.watch(FOLDER)
+                self._there = there or self._shared.watch(FOLDER)
 
     def share(self, name: str) -> None:
         """Give the shared store the certificate of this machine's disk, if it was issued later than
@@ -271,13 +321,31 @@ class SharedRepository(CertificateRepository):
         def names() -> set[str]:
             found = here() - self._own
             self._own = set()
+            for name in found:
+                self.copies.doubt(name)
             heard, self._heard = self._heard, set()
             with contextlib.suppress(Unreachable):
                 self.hear()
-                found |= names_of(self._there() if self._there is not None else ())
-            return found | heard
+                if self._there is not None:
+                    there = self.copies.hear(self._there)
+                    self._untaken |= there & self._wanted.keys()
+                    found |= there
+            return found | heard | self._met()
 
         return names
+
+    def _met(self) -> set[str]:
+        with self._hearing:
+            strangers, self._strangers = self._strangers, set()
+        return {name for name in strangers if name not in self._wanted or name not in self.copies}
+
+    def discard_pair(self, name: str) -> None:
+        self.copies.doubt(name)
+        super().discard_pair(name)
+
+    def discard(self, name: str) -> None:
+        self.copies.doubt(name)
+        super().discard(name)
 
     def forget(self, name: str, wanted: Collection[str]) -> list[str]:
         gone = super().forget(name, wanted)
@@ -291,6 +359,7 @@ class SharedRepository(CertificateRepository):
 
     def _note(self, name: str) -> None:
         self._own.add(name)
+        self.copies.doubt(name)
 
 
 LOST = (Busy, Conflict, Fenced)

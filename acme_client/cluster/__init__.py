@@ -10,6 +10,7 @@ replica       certificates for a machine that orders none
 company       which machines are there
 members       what each says of itself: its wishes, its clock
 challenges    every machine answers them before the CA is told to look
+unheard       what is answered for challenges that this machine has not heard of
 recollection  what was known of the others before a start
 echo          whether a machine hears what it writes
 faults        why the engine cannot be asked, told once

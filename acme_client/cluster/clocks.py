@@ -24,6 +24,8 @@ from ..certificates.ranks import places
 # after it had to be written.
 _JUST = 10.0
 _HEARD_WITHIN = 5.0
+# What is heard by a machine that is busy may be late by so much, and unsettles nothing.
+_LATE = 60.0
 # So many clocks that are known make a middle: of one or two, the wrong one could be all there is.
 _ENOUGH = 3
 # So many machines are asked at a time: one may be on its way out, and two may be wrong.
@@ -40,6 +42,10 @@ class _Distance(NamedTuple):
     least: float
     most: float
     is_known: bool
+
+    def confirmed(self, least: float, most: float) -> bool:
+        """Whether the clock is known, and can be what it was by what was heard now."""
+        return self.is_known and least <= self.least <= most
 
 
 class Clocks:
@@ -72,9 +78,13 @@ class Clocks:
             self._distances.pop(node, None)
             return is_new
         least = written - steady
+        before = self._distances.get(node)
         if is_new:
-            most = 0.0
-        self._distances[node] = _Distance(revision, least, least + most, is_new)
+            self._distances[node] = _Distance(revision, least, least, True)
+        elif before is not None and most <= _LATE and before.confirmed(least, least + most):
+            self._distances[node] = before._replace(revision=revision)
+        else:
+            self._distances[node] = _Distance(revision, least, least + most, False)
         return is_new
 
     def keep_only(self, nodes: set[str]) -> None:

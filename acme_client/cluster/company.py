@@ -25,6 +25,7 @@ from .clocks import Clocks, answering
 from .echo import Echo
 from .faults import Faults
 from .members import MEMBERS, Said, WishBook, Wishes, read, written_every
+from .namesake import Namesake
 from .settings import ClusterSettings
 
 log = logging.getLogger("treehouse.certifier")
@@ -68,6 +69,8 @@ class Company:
         self._orders = orders
         self._behind = behind
         self._thumbprint = thumbprint
+        self.hears = False
+        """Whether this machine answers all challenges that there are, and hears of more."""
         self.thumbprint = ""
         """Of the account's key, as told by a machine that orders; "" while none has told it."""
         self._tell = told
@@ -88,6 +91,8 @@ class Company:
         self._asked: dict[str, tuple[str, int]] = {}  # how often the others have, in which session
         self._said: Callable[[], Mapping[str, Followed]] = dict
         self._echo = Echo()
+        self._namesake = Namesake(settings.node)
+        self._own = "", 0  # our document: the session and the revision in which it was written
         self._wishes = WishBook(shared, settings.node, wishes)
         self._clocks = Clocks()
         self._answered = Answered(link, now)
@@ -114,6 +119,11 @@ class Company:
         found = self._by_node
         return [found[one] for one in sorted(found)]
 
+    @property
+    def namesake(self) -> str:
+        """What is to be told of another machine that has this one's name; "" where none has."""
+        return self._namesake.text
+
     def unheard(self) -> int:
         """Return by how many of the engine's revisions this machine does not hear of it."""
         return self._echo.behind(self._shared.heard(MEMBERS), time.monotonic())
@@ -139,6 +149,11 @@ class Company:
                     self._answer()
                 was_set = self._ask_for_clocks()
                 self._introduce()
+                if not self.hears:
+                    # Who has told a challenge before this machine was there did not wait for it.
+                    self._answer()
+                    self.hears = due = True
+                    self._news.set()  # to say that they are answered
                 if members() or due or was_set:
                     self._meet()
                 while self._told.over:
@@ -153,6 +168,7 @@ class Company:
                     self._met()
             except OSError as error:
                 failures += 1
+                self.hears = False
                 self._faults.begun(PART, error)
                 if failures == 1:
                     self._met()
@@ -209,6 +225,7 @@ class Company:
             data = replace(said, clock=self._now(), seen=self._looked, every=every).document()
             self._put_again_at = self._steady() + every
             self._echo.written = self._shared.put_while_here(MEMBERS, self._settings.node, data)
+            self._own = session, self._echo.written
             self._put = said
 
     def _meet(self) -> None:
@@ -225,6 +242,8 @@ class Company:
         if asking:
             self._put = None
             self._news.set()
+        if node in several:
+            self._hear_own(*several[node])
         self._clocks.keep_only(set(several))
         self._asked = {name: asked for name, asked in self._asked.items() if name in several}
         for name, (said, _revision) in several.items():
@@ -264,6 +283,11 @@ class Company:
         asked = self._asked[said.node] = said.session, said.asks
         has_asked = is_new and asked != before and said.asks > 0
         return has_asked and node in answering(said.node, said.asks, nodes)
+
+    def _hear_own(self, said: Said, revision: int) -> None:
+        """Find out whether another machine writes under this one's name."""
+        if self._namesake.hear(said.session, revision, said.every, *self._own, self._steady()):
+            log.warning("cluster %s: %s", self._settings.name, self._namesake.text)
 
     def _not_at(self, revision: int) -> list[str]:
         """Name the other members that have not come to a revision."""

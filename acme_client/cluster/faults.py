@@ -57,7 +57,11 @@ class Faults:
                 self._told.add(part)
         if is_news:
             log.warning(
-                "cluster %s: %s: %s; what is on the disk is served", self._name, part, words
+                "cluster %s: %s: %s; what is on the disk is served (treehouse-proxy cluster check "
+                "says what to do)",
+                self._name,
+                part,
+                words,
             )
 
     def ended(self, part: str) -> bool:

@@ -16,35 +16,38 @@ in a pause and another try; what is served goes on being served.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..certificates import wishes
+from ..certificates.copies import Copies
 from ..certificates.folder_names import FOLDER as CERTIFICATES
+from ..certificates.folder_names import names_of
 from ..certificates.peers import Member, Peers
 from ..certificates.shared_repository import SharedRepository
-from ..issuers import account_files
 from ..late_dataclass import dataclass
-from ..link import ANY, INTERNAL, CertificateSpec, Challenge, Link, LinkBroken
+from ..link import INTERNAL, CertificateSpec, Link
 from ..rate_limits.shared_ledger import SharedLedger
 from ..status import ClusterStatus
 from ..storage import documents
 from ..storage.etcd.figures import EngineFigures
 from ..storage.etcd.sealing import SecretFault
 from ..storage.etcd.store import EtcdStore
+from ..storage.etcd.watch import Watch
 from ..storage.store import Changes, Store
 from . import recollection
 from .accounts import ACCOUNTS, ROOT, SharedFiles
+from .bookmark import Bookmark
 from .company import PAUSES, Company
 from .faults import Faults
 from .gate import Gate
 from .replica import Replica
 from .settings import VERSION, ClusterSettings
 from .shared_names import SharedNames
+from .unheard import Unheard
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -57,6 +60,8 @@ PART, PART_FORMAT = "certificates", "format"
 _LOOK_EVERY = 30.0
 # A node that orders waits for so long to learn what the engine has, before it orders anything.
 _LEARNS_WITHIN = 20.0
+# So many certificates are read one by one at a start.
+_ONE_BY_ONE = 20
 # Clocks that have come or gone apart by less than this are no news.
 _CLOCK_NEWS = 5.0
 
@@ -76,7 +81,8 @@ class Shared:
 
 class Node:
     """``wanted``: the certificates that this machine wants; ``tell`` takes the status whenever it
-    has changed, ``tell_engine`` what was counted of the engine; both are called by any thread."""
+    has changed, ``tell_engine`` what was counted of the engine; ``unwritten`` names certificates
+    that this machine's disk has not taken. All are called by any thread."""
 
     def __init__(
         self,
@@ -87,15 +93,18 @@ class Node:
         tell: Callable[[ClusterStatus], object],
         now: Callable[[], float] = time.time,
         tell_engine: Callable[[EngineFigures], object] = lambda figures: None,
+        unwritten: Callable[[], set[str]] = set,
     ) -> None:
         self._settings = settings
         self._local = local
         self._tell_status = tell
         self._tell_engine = tell_engine
+        self._unwritten = unwritten
         self._begun = time.monotonic()
         self._closing = threading.Event()
         self._telling = threading.Lock()
         self._told: ClusterStatus | None = None
+        self._is_clock_told = False
         self._counted: EngineFigures | None = None  # as told last
         self._look: Callable[[], object] = lambda: None
         self._meet: Callable[[], object] = lambda: None
@@ -118,29 +127,31 @@ class Node:
         except SecretFault as why:
             self._faults.last(f"cluster.secret_file: {why}")
         names = {one.name: one.names for one in wanted}
+        self._bookmark: Bookmark | None = None
+        if self._shared is not None:
+            self._bookmark = Bookmark(local, settings, self._shared.fingerprint())
+        noted = {} if self._bookmark is None else self._bookmark.noted
         self.shared: Shared | None = None
         """What the lifecycle works on; None where this machine orders nothing."""
         if settings.order:
             gate = Gate(self._shared, self._failed, lambda: self._look())
-            repository = SharedRepository(local, gate, settings.node, names, now)
+            repository = SharedRepository(local, gate, settings.node, names, now, noted)
             ledger = SharedLedger(local, gate, self.peers, now)
             names_on_demand = SharedNames(gate, repository, self.peers, now)
             files = SharedFiles(local, gate)
             self.shared = Shared(gate, repository, ledger, files, names_on_demand)
         elif self._shared is not None:
-            self._replica = Replica(self._shared, local, names, now)
-        self._workers = link
-        self._told_thumbprint = recollection.thumbprint(local, settings)
-        self._stateless: Challenge | None = None  # answered for every token while cut off
+            self._replica = Replica(self._shared, local, names, now, noted)
         directories = Counter(one.authority.directory for one in wanted)
         directories.pop(INTERNAL, None)
-        self._directory = directories.most_common(1)[0][0] if directories else ""
+        directory = directories.most_common(1)[0][0] if directories else ""
+        self._unheard = Unheard(settings, local, link, self.peers, self._faults, directory)
         self.link: Link = link
         """The link by which challenges are answered on every machine."""
         if self._shared is not None:
             self._company = Company(
                 settings, self._shared, link, self._faults, self._wishes, self.orders,
-                self._behind, self._thumbprint, self._tell, self._see_peers, now,
+                self._behind, self._unheard.own_thumbprint, self._tell, self._met, now,
             )  # fmt: skip
             self.link = self._company.link
 
@@ -153,6 +164,7 @@ class Node:
         self._members = recollection.recall(self._local, self._settings, self._wishes)
         if self._members:  # until they can be heard; nobody was away for that
             self.peers.told(self._members, away=True)
+        self._unheard.begin()
         if self._company is None:
             log.error("cluster %s: %s; what is on the disk is served", self._name, self._fault)
             self._learnt.set()
@@ -174,6 +186,8 @@ class Node:
             ordering = self._ordering()
             who = ", ".join(ordering) or "another machine of the cluster"
             do = "do" if len(ordering) > 1 else "does"
+            if not ordering and self._company is not None and self._company.members():
+                who, do = "no machine of the cluster does", "(take order: false out of one of them)"
             return f"this node orders no certificates (cluster.order: false); {who} {do}"
         if not self.peers.is_known:
             return "the cluster has not been reached yet, and may have certificates already"
@@ -182,6 +196,7 @@ class Node:
         return ""
 
     def close(self) -> None:
+        self._unheard.close()
         self._closing.set()
         self._stir.set()
         if self._company is not None:
@@ -193,25 +208,28 @@ class Node:
 
     def _work(self) -> None:
         shared = self._of_the_engine()
-        changes: Changes | None = None
+        certificates: Watch | None = None
         own: Changes | None = None
         is_learnt = False
         due = True
         failures = 0
         while not self._closing.is_set():
             try:
-                if changes is None or own is None:
-                    changes = shared.watch(CERTIFICATES, self._stir.set)
+                if certificates is None:
+                    certificates = self._watch(shared)
+                if own is None:
                     own = shared.watch(OWN, self._stir.set)
                     if self.shared is not None:
                         shared.watch(ACCOUNTS, self._stir.set)
                         shared.watch(ROOT, self._stir.set)
                 self._see_format(shared)
                 if self.shared is not None:
-                    self._open(self.shared, again=is_learnt)
+                    self._open(self.shared, certificates, again=is_learnt)
                 else:
-                    self._take(changes, again=is_learnt, due=due)
+                    self._take(certificates, again=is_learnt, due=due)
                 is_learnt = True
+                if self._bookmark is not None and self._copies is not None:
+                    self._bookmark.keep(certificates, self._copies)
                 self._learn()
                 failures = 0
                 if self._faults.ended(PART):
@@ -223,8 +241,7 @@ class Node:
             except Exception:  # the thread must live, or nothing moves until the next start
                 failures += 1
                 log.exception("a fault in the certifier itself")
-            self._see_peers()
-            self._answer_alone()
+            self._met()
             self._tell()
             if failures:
                 self._closing.wait(PAUSES[min(failures, len(PAUSES)) - 1])
@@ -232,14 +249,37 @@ class Node:
                 due = not self._stir.wait(_LOOK_EVERY)
                 self._stir.clear()
 
-    def _open(self, shared: Shared, *, again: bool) -> None:
+    def _watch(self, shared: EtcdStore) -> Watch:
+        """Watch certificates, from where this machine has come to before it was started, if the
+        engine knows that. Raises OSError."""
+        place = None if self._bookmark is None else self._bookmark.place
+        wake = self._stir.set if self.shared is None else self._look
+        watch = shared.watch_from(CERTIFICATES, wake, place)
+        if not watch.goes_on and self._copies is not None:
+            self._copies.doubt_all()
+        if self.shared is not None:  # before it looks by itself
+            self.shared.repository.hear(watch.changed)
+        return watch
+
+    def _open(self, shared: Shared, certificates: Watch, *, again: bool) -> None:
         """See that the engine can be asked, and let the lifecycle ask it; at first, have what it
-        has."""
+        has, or what of it has changed since this machine's disk was the same."""
         shared.store.closed = ""
         shared.files.level()
-        if not again:
-            shared.repository.hear()
-            shared.repository.catch_up(self._of_the_engine().load_all(CERTIFICATES))
+        if again:
+            return
+        repository = shared.repository
+        doubtful = repository.doubtful()
+        if not certificates.goes_on or _is_much(doubtful, self._wishes):
+            repository.catch_up(self._of_the_engine().load_all(CERTIFICATES))
+        else:
+            repository.catch_up_with(doubtful, names_of(certificates.folders()))
+
+    @property
+    def _copies(self) -> Copies | None:
+        if self.shared is not None:
+            return self.shared.repository.copies
+        return None if self._replica is None else self._replica.copies
 
     def _close_for(self, error: OSError) -> None:
         self._faults.begun(PART, error)
@@ -282,6 +322,12 @@ class Node:
         if not data and self._settings.order:
             shared.store(FORMAT, {FORMAT_FILE: documents.write({}, VERSION)})
 
+    def _met(self) -> None:
+        """Do what follows from who is there, and from whether they can be heard. Any thread
+        may."""
+        self._see_peers()
+        self._unheard.see(hears=self._company is not None and self._company.hears)
+
     def _see_peers(self) -> None:
         """Tell the scheduler who is there, what they want, and whether they can be heard. Any
         thread may."""
@@ -293,10 +339,10 @@ class Node:
                 return
             others, rest = _news(self._members, members)
             heard = "" if self._company is None else self._company.thumbprint
-            if others or heard not in ("", self._told_thumbprint):
-                self._told_thumbprint = heard or self._told_thumbprint
+            if others or heard not in ("", self._unheard.told):
+                self._unheard.told = heard or self._unheard.told
                 recollection.remember(
-                    self._local, self._settings, members, self._wishes, self._told_thumbprint
+                    self._local, self._settings, members, self._wishes, self._unheard.told
                 )
             if others or rest or away != self._told_away:
                 is_back = self.peers.away and not away
@@ -310,48 +356,24 @@ class Node:
                 if self._company is not None:
                     self._company.stir()  # it may be that this machine orders from now on
 
-    def _answer_alone(self) -> None:
-        """While the engine cannot be asked, have the workers answer HTTP-01 for tokens that this
-        machine has not heard of: a CA that looks from several places comes here, too, though
-        another machine has ordered."""
-        thumbprint = ""
-        if self._settings.thumbprint and self._fault and not self.peers.is_only:
-            thumbprint = self._thumbprint() or self._told_thumbprint
-        wanted = Challenge("http-01", ANY, ANY, thumbprint) if thumbprint else None
-        if wanted == self._stateless:
-            return
-        if self._stateless is not None:
-            with contextlib.suppress(LinkBroken):
-                self._workers.retract(self._stateless)
-        self._stateless = wanted
-        if wanted is not None:
-            with contextlib.suppress(LinkBroken):  # the main thread ends by it
-                self._workers.present(wanted)
-            log.warning("cluster %s: challenges are answered by the thumbprint", self._name)
-
-    def _thumbprint(self) -> str:
-        if not self._directory or not self._settings.order:
-            return ""
-        try:
-            return account_files.thumbprint(self._local, self._directory)
-        except OSError:
-            return ""
-
-    def _take(self, changes: Changes, *, again: bool, due: bool) -> None:
+    def _take(self, certificates: Watch, *, again: bool, due: bool) -> None:
         """Take what has changed in the engine, on a machine that orders nothing."""
         replica = self._replica
         if replica is None:
             return
         taken = False
         with self._lock:
-            self._to_take |= changes()
+            self._to_take |= replica.hear(certificates.changed)
             if due:
                 self._to_take |= replica.refused_folders()
             to_take, self._to_take = self._to_take, set()
         try:
             if not again:
-                taken = replica.take_all()
-                to_take = set()
+                doubtful = replica.doubtful_folders()
+                if not certificates.goes_on or _is_much(doubtful, replica.wanted):
+                    taken, to_take = replica.take_all(), set()
+                else:
+                    to_take |= doubtful
             while to_take and not self._closing.is_set():
                 taken |= replica.take(next(iter(to_take)))
                 to_take.pop()
@@ -380,7 +402,13 @@ class Node:
             self._company.prove()
 
     def _behind(self) -> int:
-        return len(self._to_take)
+        """Count the certificates of which the engine has another one than this machine's disk."""
+        found = self._unwritten()
+        if self.shared is not None:
+            found |= self.shared.repository.behind()
+        elif self._replica is not None:
+            found |= self._replica.behind(tuple(self._to_take))
+        return len(found)
 
     def _ordering(self) -> list[str]:
         found = [] if self._company is None else self._company.members()
@@ -398,13 +426,14 @@ class Node:
 
     def _tell(self) -> None:
         clock = self.peers.clock_fault() if self._settings.order else ""
+        namesake = "" if self._company is None else self._company.namesake
         status: ClusterStatus = {
             "name": self._name,
             "node": self._settings.node,
             "orders": self.orders(),
             "ordering": self._ordering(),
             "connected": not self._fault,
-            "fault": "; ".join(filter(None, (self._fault, clock))) or None,
+            "fault": "; ".join(filter(None, (self._fault, clock, namesake))) or None,
             "alone": bool(self._fault) and self.peers.away and self.orders(),
             "refused": self._refused(),
             "behind": self._behind(),
@@ -412,6 +441,12 @@ class Node:
             "members": [] if self._company is None else self._company.members(),
         }
         with self._telling:
+            if bool(clock) != self._is_clock_told:
+                self._is_clock_told = bool(clock)
+                if clock:
+                    log.warning("cluster %s: %s", self._name, clock)
+                else:
+                    log.info("cluster %s: this machine's clock is right again", self._name)
             if status != self._told:
                 self._told = status
                 self._tell_status(status)
@@ -419,6 +454,11 @@ class Node:
             if counted != self._counted and counted is not None:
                 self._counted = counted
                 self._tell_engine(counted)
+
+
+def _is_much(doubtful: Collection[str], wanted: Collection[str]) -> bool:
+    """Whether so many certificates have to be read that reading all takes fewer calls."""
+    return len(doubtful) > max(_ONE_BY_ONE, len(wanted) // 4)
 
 
 def _news(before: Mapping[str, Member], now: Mapping[str, Member]) -> tuple[bool, bool]:

@@ -27,7 +27,7 @@ def recall(store: Store, settings: ClusterSettings, ours: Wishes) -> dict[str, M
     """Return the machines that this node of this cluster has noted, itself among them; none where
     there is no note. ``ours``: what this machine wants now."""
     known = _read(store, settings)
-    if not known:
+    if known.get("node") != settings.node:
         return {}
     found = recalled(known.get("members", _members_before(known)), ours)
     return {**found, settings.node: Member(settings.order, ours)}
@@ -35,19 +35,18 @@ def recall(store: Store, settings: ClusterSettings, ours: Wishes) -> dict[str, M
 
 def thumbprint(store: Store, settings: ClusterSettings) -> str:
     """Return the thumbprint of the account's key that the others have told last; "" for none."""
-    found = _read(store, settings).get("thumbprint")
+    found = _read(store, settings).get("thumbprint")  # also where this machine has another name
     return found if isinstance(found, str) else ""
 
 
 def _read(store: Store, settings: ClusterSettings) -> dict[str, object]:
-    """Return this node's document of this cluster; an empty one where there is none."""
+    """Return this machine's document of this cluster; an empty one where there is none."""
     try:
         data = store.load(FOLDER).get(FILE, b"")
     except OSError:
         return {}
     known = documents.read(data, VERSION)
-    is_ours = known.get("cluster") == settings.name and known.get("node") == settings.node
-    return known if is_ours else {}
+    return known if known.get("cluster") == settings.name else {}
 
 
 def _members_before(known: Mapping[str, object]) -> dict[str, object]:

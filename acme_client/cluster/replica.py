@@ -12,9 +12,11 @@ certificate, which it knows already.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
-from ..certificates.folder_names import FOLDER, folder_name, known_name
+from ..certificates.copies import Copies
+from ..certificates.folder_names import FOLDER, folder_name, known_name, names_of
 from ..certificates.offered import Refusals, judged
 from ..certificates.repository import META, files_of, folder_of, pair_of
 from ..errors import IssuanceError
@@ -27,7 +29,8 @@ log = logging.getLogger("treehouse.certifier")
 
 
 class Replica:
-    """``wanted``: the names that each certificate is wanted for. Used by one thread."""
+    """``wanted``: the names that each certificate is wanted for; ``noted``: what an earlier process
+    has noted of its `copies`. Used by one thread."""
 
     def __init__(
         self,
@@ -35,7 +38,10 @@ class Replica:
         local: Store,
         wanted: Mapping[str, tuple[str, ...]],
         now: Callable[[], float],
+        noted: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self.copies = Copies(local, noted)
+        """The certificates of which this machine's disk has what the engine has."""
         self._shared = shared
         self._local = local
         self.wanted = wanted
@@ -46,6 +52,11 @@ class Replica:
     def refused(self) -> dict[str, str]:
         """Why what the engine has is not taken, by name."""
         return self._refusals.by_name
+
+    def behind(self, untaken: Collection[str]) -> set[str]:
+        """Name the certificates of which the engine has another one than this machine: those in
+        folders that were not looked at yet, and those that are not taken."""
+        return (names_of(untaken) & self.wanted.keys()) | self.refused.keys()
 
     def refused_folders(self) -> set[str]:
         """Name what was not taken: it may be wanted by now, or what is here may have ended."""
@@ -62,19 +73,38 @@ class Replica:
                 self._refusals.add(name, str(files.strerror))
             else:
                 taken |= self._take(name, files)
+            if self.copies.heard(name) is None:  # else it is older than what was heard
+                self._taken(name, files, None)
         return taken
+
+    def doubtful_folders(self) -> set[str]:
+        """Verify the copies that were noted; returns what has to be read all the same. Raises
+        OSError."""
+        self.copies.verify()
+        return {folder_name(name) for name in self.wanted if name not in self.copies}
+
+    def hear(self, changed: Callable[[], set[str]]) -> set[str]:
+        """Return the folders of certificates that a watch names."""
+        return {folder_name(name) for name in self.copies.hear(changed)}
 
     def take(self, folder: str) -> bool:
         """Take one certificate; returns whether it has. Raises OSError."""
         name = known_name(folder)
         if name is None or name not in self.wanted:
             return False
+        heard = self.copies.heard(name)
         try:
             files = self._shared.load(f"{FOLDER}/{folder}")
         except Unreadable as fault:
             self._refusals.add(name, str(fault.strerror))
+            self._taken(name, fault, heard)
             return False
-        return self._take(name, files)
+        has = self._take(name, files)
+        self._taken(name, files, heard)
+        return has
+
+    def _taken(self, name: str, found: Mapping[str, bytes] | Unreadable, heard: int | None) -> None:
+        self.copies.compared(name, found, heard, name not in self.refused)
 
     def _take(self, name: str, files: Mapping[str, bytes]) -> bool:
         offered = pair_of(files)

@@ -36,8 +36,8 @@ def settings(cluster: Cluster) -> ClusterSettings:
     if any(url.startswith("https:") for url in cluster.etcd):
         try:
             tls, client_ends = _tls(cluster)
-        except (OSError, ValueError) as error:
-            faults.append(f"TLS for etcd: {error}")
+        except _Unusable as why:
+            faults.append(str(why))
     return ClusterSettings(
         name=cluster.name,
         node=cluster.called,
@@ -54,16 +54,46 @@ def settings(cluster: Cluster) -> ClusterSettings:
     )
 
 
+class _Unusable(Exception):
+    """A file for TLS with etcd cannot be used; the text names its key, and says what to do."""
+
+
 def _tls(cluster: Cluster) -> tuple[ssl.SSLContext, float | None]:
     """Return the context for etcd, and when our own certificate in it ends, in Unix seconds. Raises
-    OSError, ValueError."""
+    `_Unusable`."""
     own = None
-    context = ssl.create_default_context(
-        cafile=None if cluster.ca_file is None else str(cluster.ca_file)
-    )
+    try:
+        ca_file = None if cluster.ca_file is None else str(cluster.ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError) as error:
+        raise _Unusable(
+            f"cluster.ca_file: {cluster.ca_file}: {_words(error)} (name the file with the "
+            "certificate of the CA that made etcd's, in PEM)"
+        ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cluster.cert_file is not None:
         key = None if cluster.key_file is None else str(cluster.key_file)
-        context.load_cert_chain(str(cluster.cert_file), key)
-        own = x509.load_pem_x509_certificate(cluster.cert_file.read_bytes())
+        both = f"cluster.cert_file, cluster.key_file: {cluster.cert_file}, {key}"
+        try:
+            # Of a key with a passphrase OpenSSL would ask for that at the terminal.
+            context.load_cert_chain(str(cluster.cert_file), key, password=lambda: b"")
+            own = x509.load_pem_x509_certificate(cluster.cert_file.read_bytes())
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise _Unusable(
+                    f"{both}: the key is that of another certificate (name the key that the "
+                    "certificate was made with)"
+                ) from None
+            raise _Unusable(
+                f"{both}: {_words(error)} (give a certificate and its key in PEM, the key without "
+                "a passphrase)"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise _Unusable(f"{both}: {_words(error)}") from None
     return context, None if own is None else own.not_valid_after_utc.timestamp()
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "it cannot be read").lower().replace("_", " ")
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -76,6 +76,8 @@ def _cluster(status: ClusterStatus | None) -> str:
         who = ", ".join(map(printable, status["ordering"])) or "nobody"
         do = "order" if len(status["ordering"]) > 1 else "orders"
         does = f"takes certificates, and {who} {do} them"
+        if not status["ordering"] and not status["fault"]:
+            does += " (take order: false out of the configuration of one)"
     lines = [f"cluster {status['name']}: this machine, {printable(status['node'])}, {does}"]
     if status["fault"]:
         lines.append(f"what is on the disk is served: {printable(status['fault'])}")

@@ -136,7 +136,9 @@ def _cluster(config: Config) -> Iterator[Finding]:
     from .probes import cluster as probe
     from .rules import cluster as rules
 
-    yield from rules.findings(probe.look(of_cluster.settings(config.cluster)))
+    yield from rules.findings(
+        probe.look(of_cluster.settings(config.cluster), config.cluster.secret_file)
+    )
 
 
 def _sites(config: Config, name: str | None) -> list[Site]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from acme_client.certificates.folder_names import kept_names
+from acme_client.link import ANY, HEARD
 from acme_client.status import CertificateStatus, ClusterStatus
 from acme_client.storage.directory import open_store
 
@@ -154,6 +155,11 @@ class Registry:
     def present(self, certifier: Child, message: Present, bundle: int | None) -> None:
         """Have a challenge answered; ``bundle`` is this object's from now on."""
         self.challenge(message.challenge, bundle, self._done(certifier, message.ticket))
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether the certifier knows which challenges other machines want answered."""
+        return ("http-01", ANY, HEARD) in self._challenges
 
     def _done(self, certifier: Child, ticket: int) -> Callable[[Refusals], None]:
         return lambda refusals: self._processes.tell_certifier(

@@ -90,6 +90,8 @@ log = logging.getLogger("treehouse.supervisor")
 # The certifier reads the store before the first worker starts; a slow disk must not keep the
 # door shut for ever.
 _LOADED_WITHIN = 10.0
+# A certifier that cannot even begin must not keep balancers away for ever.
+_HEARD_WITHIN = 30.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -157,6 +159,9 @@ class Supervisor:
         if certifier.has_any(parts.generations.serving.config):
             parts.spawner.start_certifier()
             parts.timers.at(time.monotonic() + _LOADED_WITHIN, self._on_loaded)
+            if parts.generations.serving.config.cluster is not None and not self._successor:
+                parts.lifecycle.starting = True
+                parts.timers.at(time.monotonic() + _HEARD_WITHIN, self._on_heard)
         else:
             self._on_loaded()
         parts.timers.at(time.monotonic() + EVERY, self._beat)
@@ -189,6 +194,10 @@ class Supervisor:
         if not self._loaded and not self._parts.lifecycle.stopping:
             self._loaded = True
             self._parts.spawner.start_workers(self._parts.generations.serving)
+
+    def _on_heard(self) -> None:
+        """The certifier knows the cluster's challenges (or takes too long): clients may come."""
+        self._parts.lifecycle.starting = False
 
     def _on_exit(self, child: Child, how: int) -> None:
         parts = self._parts
@@ -336,6 +345,8 @@ class Supervisor:
                 parts.registry.publish(child, message, fds.pop(0))
             case Present():
                 parts.registry.present(child, message, fds.pop(0) if fds else None)
+                if parts.registry.has_heard:
+                    self._on_heard()
             case Retract():
                 parts.registry.retract(message)
             case Report(name, status):

@@ -29,6 +29,7 @@ from ..protocol.client_address import subscriber
 from ..sites.site import SiteTable
 from ..tls.acme_alpn import AlpnChallenges
 from ..tls.contexts import Certificates
+from ..tls.unheard import UnheardChallenges
 from ..transport.clock import Clock
 from .inbox import Unusable
 from .on_demand import OnDemandCertificates
@@ -68,8 +69,9 @@ class Credentials:
             Reserve(_TO_LOAD).lent,
         )
         self.certificates.listen_with(init.base)
-        self.http01 = Http01Handler()
-        self.alpn = AlpnChallenges()
+        unheard = UnheardChallenges(expected=config.cluster is not None)
+        self.http01 = Http01Handler(unheard)
+        self.alpn = AlpnChallenges(unheard)
         self.on_demand = OnDemandCertificates(
             few, not config.acme.directory_given, sites.on_demand, self.certificates,
             sites.configured, subscriber, say, loop, clock,

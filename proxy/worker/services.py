@@ -144,6 +144,7 @@ class HttpService(BaseService):
         super().__init__(context)
         self._redirect = ToHttps(context.certificates, context.https_port)
         context.challenges.is_ours = self._is_ours
+        context.challenges.may_be_ours = self._may_be_ours
 
     def _handle(self, exchange: Exchange, request: Request) -> Response | Awaitable[Response]:
         context = self.context
@@ -157,6 +158,9 @@ class HttpService(BaseService):
     def _is_ours(self, host: bytes) -> bool:
         match = self.context.sites.find(host)
         return match is not None and bool(match.label)
+
+    def _may_be_ours(self, host: bytes) -> bool:
+        return bool(self.context.on_demand) or self._is_ours(host)
 
     async def _after_waiting(self, exchange: Exchange, request: Request) -> Response:
         """The response for a host that no site names: obtain its certificate on demand first, for

@@ -187,6 +187,11 @@ class TlsAcceptor:
             return stream, tls
         hello = await _hello(stream)
         context = self.alpn.find(hello) if hello is not None else None
+        if context is None and hello is not None and self.alpn.may_come(hello):
+            under_way.end(number)
+            context = await self.alpn.wait_for(hello)
+            under_way.begin(number, stream, connection.peer)
+            stream.deadline = self.clock.look() + self.limits.handshake_timeout
         if context is not None:
             await self._answer_challenge(stream, context)
             return None

@@ -135,6 +135,15 @@ class Etcd:
         pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in pairs}
 
+    def bytes_out(self) -> int:
+        """How much all members together have sent to their clients."""
+        return sum(
+            int(value)
+            for number in range(len(self.clients))
+            for name, value in self.figures(number).items()
+            if name.startswith("etcd_network_client_grpc_sent_bytes_total")
+        )
+
     def start_all(self) -> None:
         for number in range(len(self.clients)):
             if number not in self._running:

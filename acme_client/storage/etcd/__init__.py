@@ -5,6 +5,7 @@ sessions    locks, and what else vanishes with its writer
 folders     how files lie under keys
 operations  transactions, and what they are made of
 watch       hears of changes, and misses none
+place       where a machine has come to, for the next start
 passage     how old at most what was written at a revision is
 lease       what ends when its holder is gone
 api         the calls, over the JSON gateway

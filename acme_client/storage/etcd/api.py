@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from ...late_dataclass import dataclass
 from ..store import Full, Unreachable
+from . import remedies
 from .figures import Figures
 from .passage import Passage, steady_time
 
@@ -45,7 +46,12 @@ _NOT_FOUND = 5
 
 
 # How a member ends a connection that it does not want to have.
-_CUT_OFF = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
+_CUT_OFF = (ssl.SSLError, ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected)
+
+
+# In the reasons of alerts that are about a client's certificate (RFC 8446 §6.2).
+_ABOUT_CLIENTS = ("ALERT_BAD_CERT", "ALERT_CERT", "ALERT_UNKNOWN_CA", "CERTIFICATE_REQUIRED",
+                  "ALERT_UNSUPPORTED_CERT", "ALERT_HANDSHAKE_FAILURE")  # fmt: skip
 
 
 class Refused(OSError):
@@ -93,6 +99,7 @@ class EtcdApi:
         self._lock = threading.Lock()
         self._idle: dict[str, list[http.client.HTTPConnection]] = {}
         self._closed = False
+        self._heard: set[str] = set()  # members whose last call or stream was answered
         self.answered_at = 0.0  # by `time.monotonic`; 0: never
         self.fault = ""  # why there was no answer last time; empty: there was one
         self.figures = Figures()
@@ -155,7 +162,8 @@ class EtcdApi:
             if begun and isinstance(error, TimeoutError):
                 return
             self._first = number + 1
-            raise self._unreachable(endpoint, error) from None
+            connected = isinstance(connection.sock, ssl.SSLSocket)
+            raise self._unreachable(endpoint, error, connected) from None
         finally:
             connection.close()
 
@@ -213,11 +221,13 @@ class EtcdApi:
             status = response.status
             answer = _result(data) if status == http.client.OK else None
         except (OSError, http.client.HTTPException, ValueError) as error:
+            connected = isinstance(connection.sock, ssl.SSLSocket)
             connection.close()
             if isinstance(error, Refused | Unreachable | Full):
                 raise
-            raise self._unreachable(endpoint, error) from None
+            raise self._unreachable(endpoint, error, connected) from None
         with self._lock:
+            self._heard.add(endpoint)
             keeps = not self._closed
             if keeps:
                 self._idle.setdefault(endpoint, []).append(connection)
@@ -243,18 +253,37 @@ class EtcdApi:
             return http.client.HTTPSConnection(host, port, timeout=timeout, context=self._tls)
         return http.client.HTTPConnection(host, port, timeout=timeout)
 
-    def _unreachable(self, endpoint: str, error: Exception) -> Unreachable:
+    def _unreachable(self, endpoint: str, error: Exception, connected: bool) -> Unreachable:
         """Say why a member did not answer. One that does not take our certificate cuts us off,
-        sometimes with an alert, and never says why."""
+        sometimes with an alert, and never says why; with TLS 1.3 that is when it is ``connected``
+        already (RFC 8446 §4.4.2.4)."""
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        with self._lock:
+            was_heard = endpoint in self._heard
+            self._heard.discard(endpoint)
+        by_tls = endpoint.startswith("https:")
         if isinstance(error, ssl.SSLCertVerificationError):
-            words = f"its certificate is not trusted: {error.verify_message}"
+            words = f"{remedies.UNTRUSTED}: {error.verify_message}"
         elif isinstance(error, TimeoutError):
-            words = "no answer in time"
-        elif isinstance(error, _CUT_OFF) and self._client_has_expired():
-            words = "our client certificate (cluster.cert_file) has expired"
-        elif isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
-            words = f"it does not take our client certificate (cluster.cert_file): {words}"
+            words = remedies.LATE
+        elif isinstance(error, socket.gaierror):
+            words = f"{remedies.UNNAMED}: {words}"
+        elif isinstance(error, _CUT_OFF):
+            reason = error.reason or "" if isinstance(error, ssl.SSLError) else ""
+            about_us = any(part in reason for part in _ABOUT_CLIENTS)
+            if self._client_has_expired():
+                words = remedies.CLIENT_EXPIRED
+            elif was_heard:
+                words = f"{remedies.LOST}: {words}"  # it ends, and took us before
+            elif not by_tls:
+                words = remedies.SPEAKS_TLS
+            elif not connected and not about_us:
+                is_alert = "ALERT" in reason or reason.startswith("TLSV1_")
+                words = words if is_alert else f"{remedies.NO_TLS}: {words}"
+            elif self._client_ends is None:
+                words = remedies.ASKS_CLIENTS
+            else:
+                words = remedies.NOT_OUR_CLIENT
         return Unreachable(errno.EHOSTUNREACH, f"{endpoint}: {words or type(error).__name__}")
 
     def _client_has_expired(self) -> bool:
@@ -325,7 +354,7 @@ def _error(data: bytes, status: int) -> OSError:
         code = number(said.get("grpc_code") or said.get("code"))
     except (ValueError, AttributeError, KeyError):
         if status == http.client.NOT_FOUND:
-            return Refused("it has no JSON gateway (enable-grpc-gateway), or is no etcd", 0)
+            return Refused(remedies.NO_GATEWAY, 0)
         return Unreachable(errno.EPROTO, f"an answer with status {status} that is no etcd's")
     if code == _EXHAUSTED and "space exceeded" in text:
         return Full(errno.ENOSPC, "etcd takes nothing more: its quota is used up (alarm NOSPACE)")

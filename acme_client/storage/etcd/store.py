@@ -37,6 +37,7 @@ from .folders import BEFORE, TOGETHER, Folder, is_alone, joined, parted
 from .lease import LASTS
 from .operations import Operation, changed_at, none_later, removal, transact, writing
 from .passage import steady_time
+from .place import Place
 from .sealing import NotOpened, Seals
 from .sessions import Sessions, fence, is_of_a_session
 from .watch import Value, Watch
@@ -193,6 +194,12 @@ class EtcdStore:
             self._sessions.forget_passing(seconds)
             raise
 
+    def sealed_otherwise(self, folder: str) -> Names:
+        """Name the files of a folder, stored alone, that the first secret has not sealed. Raises
+        OSError."""
+        found = self._folder(folder).values
+        return [last for last, value in found.items() if not self._seals.is_first(folder, value)]
+
     def seal_anew(self) -> tuple[int, Names]:
         """Seal everything with the first secret; returns how many documents were, and the keys of
         those that cannot be opened. What another machine writes meanwhile stays. Raises
@@ -239,6 +246,16 @@ class EtcdStore:
         watch = Watch(self.api, f"{self.prefix}{folder}/", wake or (lambda: None))
         self._watches.append(watch)
         return watch.changed
+
+    def watch_from(self, folder: str, wake: Callable[[], object], place: Place | None) -> Watch:
+        """Watch a folder, and go on from a place if the engine knows it. Raises OSError."""
+        watch = Watch(self.api, f"{self.prefix}{folder}/", wake, place=place)
+        self._watches.append(watch)
+        return watch
+
+    def fingerprint(self) -> str:
+        """Tell the secret that seals from others."""
+        return self._seals.fingerprint()
 
     def follow(
         self, folder: str, wake: Callable[[], object]

@@ -13,11 +13,12 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from .api import Answer, EtcdApi, Refused, below, decoded, encoded, number
 from .figures import Why
+from .place import Place, Start, State, Witness, digest, found_again, latest_first, state_of
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -27,14 +28,8 @@ _REASONS: dict[Why, str] = {
 }
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 _PAGE = 2000
-
-
-class State(NamedTuple):
-    """Which engine it is, by its own number; in which term of its leaders; at which revision."""
-
-    engine: str
-    term: int
-    revision: int
+# Of so many keys that were written last it is kept what was written.
+_WITNESSES = 16
 
 
 class Value(NamedTuple):
@@ -46,8 +41,10 @@ class Value(NamedTuple):
 
 class Watch:
     """``prefix`` ends in "/"; changed are the folders right below it. ``keeps_values``: what lies
-    there is kept in memory. Raises OSError when it cannot be told what is there now; later troubles
-    are the thread's."""
+    there is kept in memory. ``place``: where another watch has come to; where the engine still has
+    what was there, it goes on from there, and what has changed since is named, and else nothing was
+    known. Raises OSError when it cannot be told what is there now; later troubles are the
+    thread's."""
 
     def __init__(
         self,
@@ -56,6 +53,7 @@ class Watch:
         wake: Callable[[], object],
         *,
         keeps_values: bool = False,
+        place: Place | None = None,
     ) -> None:
         self._api = api
         self.prefix = prefix
@@ -67,9 +65,16 @@ class Watch:
         self._known: dict[str, int] = {}
         self._keeps_values = keeps_values
         self._values: dict[str, Value] = {}
+        self._witnesses: tuple[Witness, ...] = ()
         self._state = State("", 0, 0)
-        self._compare()
-        self.changed()
+        start = None if place is None else found_again(api, prefix, place)
+        self.goes_on = start is not None
+        """Whether it goes on from the place that it was given."""
+        if place is not None and start is not None:
+            self._begin_at(start, place.witnesses)
+        else:
+            self._compare()
+            self.changed()
         threading.Thread(target=self._run, name="watch", daemon=True).start()
 
     @property
@@ -83,6 +88,11 @@ class Watch:
             changed, self._changed = self._changed, set()
             return changed
 
+    def folders(self) -> set[str]:
+        """Return the folders that are there, as far as they have been heard of."""
+        with self._lock:
+            return set(map(self._name, self._known))
+
     def values(self) -> dict[str, Value]:
         """Return what lies there, by its keys, as far as it has been heard of."""
         with self._lock:
@@ -94,6 +104,25 @@ class Watch:
             if self._socket is not None:
                 with contextlib.suppress(OSError):  # it has ended by itself
                     self._socket.shutdown(socket.SHUT_RDWR)
+
+    def place(self) -> tuple[Place, set[str]]:
+        """Return where this watch is, and the folders that have changed up to there and have not
+        been named yet."""
+        with self._lock:
+            known = {key.removeprefix(self.prefix): at for key, at in self._known.items()}
+            return Place(self._state.engine, known, self._witnesses), set(self._changed)
+
+    def see_a_witness(self) -> None:
+        """Have what was written last among the witnesses, if it is there still. Raises OSError."""
+        with self._lock:
+            key, revision = max(self._known.items(), key=lambda one: one[1], default=("", 0))
+            if not key or (self._witnesses and self._witnesses[0].revision >= revision):
+                return
+        answer = self._api.call("/v3/kv/range", {"key": encoded(key)})
+        for pair in answer.get("kvs") or ():
+            if number(pair.get("mod_revision")) == revision:
+                with self._lock:
+                    self._bear_witness(key, revision, decoded(pair.get("value")))
 
     # In the thread
 
@@ -130,17 +159,11 @@ class Watch:
                 break
             if answer.get("created"):
                 begun = True
-                if _is_older(self._state, _state(answer)):
+                if _is_older(self._state, state_of(answer)):
                     self._look_again(compacted=False)
                     break
                 continue
             self._take(answer)
-            found = _state(answer)
-            self._state = State(
-                found.engine,
-                max(found.term, self._state.term),
-                max(found.revision, self._state.revision),
-            )
         return begun
 
     def _opened(self, connection: socket.socket) -> None:
@@ -150,27 +173,30 @@ class Watch:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _take(self, answer: Answer) -> None:
-        keys = set()
-        values: dict[str, Value | None] = {}
-        for event in answer.get("events") or ():
-            pair = event.get("kv") or {}
-            key = decoded(pair.get("key")).decode("utf-8", "replace")
-            keys.add(key)
-            if event.get("type") == "DELETE":
-                self._known.pop(key, None)
-                values[key] = None
-            else:
-                self._known[key] = revision = number(pair.get("mod_revision"))
+        """Take what an answer tells. It has come no further than to its last event: many changes
+        come in several answers, of which each tells the engine's revision in its head."""
+        names = set()
+        with self._lock:
+            found, at = state_of(answer), self._state.revision
+            for event in answer.get("events") or ():
+                pair = event.get("kv") or {}
+                key = decoded(pair.get("key")).decode("utf-8", "replace")
+                names.add(self._name(key))
+                revision = number(pair.get("mod_revision"))
+                at = max(at, revision)
+                if event.get("type") == "DELETE":
+                    self._known.pop(key, None)
+                    self._values.pop(key, None)
+                    continue
+                self._known[key] = revision
+                value = decoded(pair.get("value"))
+                self._bear_witness(key, revision, value)
                 if self._keeps_values:
-                    values[key] = Value(decoded(pair.get("value")), revision)
-        if self._keeps_values:
-            with self._lock:
-                for key, value in values.items():
-                    if value is None:
-                        self._values.pop(key, None)
-                    else:
-                        self._values[key] = value
-        self._note(keys)
+                    self._values[key] = Value(value, revision)
+            self._state = State(found.engine, max(found.term, self._state.term), at)
+            self._changed |= names
+        if names:
+            self._wake()
 
     def _look_again(self, *, compacted: bool) -> None:
         """Compare, because changes cannot be had one by one. It is told and counted only where
@@ -202,7 +228,7 @@ class Watch:
                 asked["revision"] = str(at)
             answer = self._api.call("/v3/kv/range", asked)
             if not at:
-                state = _state(answer)
+                state = state_of(answer)
                 at = state.revision
             pairs = answer.get("kvs") or []
             for pair in pairs:
@@ -215,25 +241,31 @@ class Watch:
             span = {**span, "key": _after(pairs[-1].get("key"))}
         keys = self._known.keys() | found.keys()
         differing = {key for key in keys if self._known.get(key) != found.get(key)}
-        self._known = found
         with self._lock:
-            self._values = values
-        self._note(differing)
-        self._state = state
+            if _is_older(self._state, state):
+                self._witnesses = ()
+            self._known, self._values, self._state = found, values, state
+            self._changed |= set(map(self._name, differing))
+        if differing:
+            self._wake()
         return bool(differing)
 
-    def _note(self, keys: set[str]) -> None:
-        names = {key.removeprefix(self.prefix).partition("/")[0] for key in keys}
-        if names:
-            with self._lock:
-                self._changed |= names
-            self._wake()
+    def _name(self, key: str) -> str:
+        return key.removeprefix(self.prefix).partition("/")[0]
 
+    # Places
 
-def _state(answer: Answer) -> State:
-    header = answer.get("header") or {}
-    term, revision = number(header.get("raft_term")), number(header.get("revision"))
-    return State(str(header.get("cluster_id")), term, revision)
+    def _begin_at(self, start: Start, witnesses: Iterable[Witness]) -> None:
+        """Go on from a place. Raises OSError."""
+        self._known = {f"{self.prefix}{key}": at for key, at in start.known.items()}
+        self._state = start.state
+        self._witnesses = tuple(one for one in witnesses if one.revision <= start.state.revision)
+        if start.compares:
+            self._compare()
+
+    def _bear_witness(self, key: str, revision: int, value: bytes) -> None:
+        one = Witness(key.removeprefix(self.prefix), revision, digest(value))
+        self._witnesses = latest_first((*self._witnesses, one), _WITNESSES)
 
 
 def _is_older(known: State, found: State) -> bool:

@@ -18,6 +18,7 @@ from typing import Literal
 
 from acme_client.errors import IssuanceError
 from acme_client.issuers.external_account import mac_key
+from acme_client.storage.etcd.sealing import SecretFault, read_secrets
 from acme_client.x509.pem import PemError
 from acme_client.x509.trust_bundle import authorities
 
@@ -36,6 +37,15 @@ from .reader import Reader, Trouble, reach, typed
 from .real_paths import RealPaths
 
 Place = tuple[Path, FilePath]  # the key's path in the document, the file it names
+
+# Keys of files that nobody but the server is to read.
+_SECRETS = frozenset(
+    {"secret_file", "key_file", "password_file", "hmac_key_file", "webhook_file", "users_file"}
+)
+_WHERE_SECRETS_COME_FROM = (
+    "copy it from a machine of the cluster; "
+    "the first machine makes it: treehouse-proxy cluster init"
+)
 
 
 def check(
@@ -56,11 +66,17 @@ def check(
     places += [(path, file, False) for path, file in _read_later(parsed)]
 
     @cache  # thousands of sites may have one root
-    def looked_at(file: str, directory: bool) -> Trouble | None:
-        return _trouble(FilePath(file), directory, reader)
+    def looked_at(file: str, directory: bool, secret: bool) -> Trouble | None:
+        return _trouble(FilePath(file), directory, reader, secret=secret)
 
     for path, file, directory in places:
-        trouble = looked_at(str(file), directory)
+        secret = path[-1] in _SECRETS or "credentials" in path
+        trouble = looked_at(str(file), directory, secret)
+        if path == ("cluster", "secret_file"):
+            if trouble is not None and "does not exist" in trouble[0]:
+                trouble = trouble[0], _WHERE_SECRETS_COME_FROM
+            elif trouble is None and (wrong := _no_cluster_secret(file)):
+                notices.append(parsed.origins.fault(path, *wrong))
         if trouble is None and path[-1] == "ca_file":
             trouble = _no_bundle(file, "clients" if "client_auth" in path else "servers")
         if trouble is None and path[-1] == "webhook_file":
@@ -315,6 +331,17 @@ def _nothing_in_it(file: FilePath) -> Trouble | None:
     return (f"{file} is empty", "put the secret there, and nothing else") if empty else None
 
 
+def _no_cluster_secret(file: FilePath) -> Trouble | None:
+    """Check the cluster's secret. The server starts all the same, and serves what it has."""
+    try:
+        read_secrets(file.read_text("utf-8", "replace"))
+    except SecretFault as wrong:
+        return f"{file}: {wrong}: nothing is taken from the cluster", _WHERE_SECRETS_COME_FROM
+    except OSError:
+        return None  # not ours to read
+    return None
+
+
 def _no_mac_key(file: FilePath) -> Trouble | None:
     """Check a MAC key, before the first order finds out, in the CA's words."""
     try:
@@ -342,7 +369,9 @@ def _command(parsed: Parsed, reader: Reader | None) -> Iterator[Fault]:
         yield parsed.origins.fault(("alerts", "command"), *trouble)
 
 
-def _trouble(path: FilePath, directory: bool, reader: Reader | None) -> Trouble | None:
+def _trouble(
+    path: FilePath, directory: bool, reader: Reader | None, *, secret: bool = False
+) -> Trouble | None:
     kind = "directory" if directory else "file"
     try:
         status = os.stat(path)
@@ -357,7 +386,7 @@ def _trouble(path: FilePath, directory: bool, reader: Reader | None) -> Trouble 
     if reader is None:
         return None
     # To serve files from a directory it must be entered; only to list it must it be read.
-    return reach(path, os.X_OK if directory else os.R_OK, reader)
+    return reach(path, os.X_OK if directory else os.R_OK, reader, secret=secret)
 
 
 # Keys and certificates must never be served

@@ -55,8 +55,9 @@ def typed(path: FilePath) -> str:
     return shlex.quote(str(path))
 
 
-def reach(path: FilePath, wanted: int, reader: Reader) -> Trouble | None:
-    """Return what stops the reader on the way to ``path``; None where nothing does."""
+def reach(path: FilePath, wanted: int, reader: Reader, *, secret: bool = False) -> Trouble | None:
+    """Return what stops the reader on the way to ``path``; None where nothing does. ``secret``:
+    nobody but the reader is to be let in."""
     real = reader.real.of(path)
     for parent in _above(real):
         if not reader.enters(parent):
@@ -69,12 +70,10 @@ def reach(path: FilePath, wanted: int, reader: Reader) -> Trouble | None:
     name = typed(FilePath(real))
     if wanted == os.X_OK:
         return f"uid {reader.uid} may not enter {real}", f"sudo chmod o+x {name}"
+    for_group = f"sudo chgrp {reader.gid} {name} && sudo chmod g+r {name}"
     return (
         f"uid {reader.uid} may not read {real}",
-        (
-            f"sudo chmod o+r {name}; or for the group alone: "
-            f"sudo chgrp {reader.gid} {name} && sudo chmod g+r {name}"
-        ),
+        for_group if secret else f"sudo chmod o+r {name}; or for the group alone: {for_group}",
     )
 
 

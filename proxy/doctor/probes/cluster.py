@@ -5,34 +5,37 @@ Nothing is written. Every question has a bound of time.
 
 from __future__ import annotations
 
+import errno
+import stat
 import time
+from pathlib import Path
 
 from acme_client.certificates.folder_names import FOLDER
 from acme_client.cluster import members as of_members
 from acme_client.cluster.node import FORMAT, FORMAT_FILE
 from acme_client.cluster.settings import VERSION, ClusterSettings
 from acme_client.storage import documents
-from acme_client.storage.etcd.api import EtcdApi, Refused, number
+from acme_client.storage.etcd.api import EtcdApi, Refused, below, decoded, encoded, number
 from acme_client.storage.etcd.sealing import SecretFault
 from acme_client.storage.store import Unreadable
 
 from ..rules.cluster import ClusterFacts, Machine, MemberFacts
 
+_MOST_OTHERS = 5
 _ALARMS = {"NOSPACE": "its quota is used up", "CORRUPT": "its data are damaged"}
 
 
-def look(settings: ClusterSettings) -> ClusterFacts:
-    """Return how the cluster is, as this machine sees it."""
+def look(settings: ClusterSettings, secret_file: Path | None = None) -> ClusterFacts:
+    """Return how the cluster is, as this machine sees it. ``secret_file`` has its secret."""
     if settings.fault:
-        members = [MemberFacts(url, settings.fault) for url in settings.endpoints]
-        return ClusterFacts(settings.name, settings.node, settings.order, members)
+        return ClusterFacts(settings.name, settings.node, settings.order, (), fault=settings.fault)
     api = settings.api()
     try:
         members = [_member(api, url) for url in settings.endpoints]
         facts = ClusterFacts(settings.name, settings.node, settings.order, members)
         if all(one.error for one in members):
             return facts
-        return _engine(settings, api, members)
+        return _engine(settings, api, members, secret_file)
     finally:
         api.close()
 
@@ -50,8 +53,43 @@ def _member(api: EtcdApi, url: str) -> MemberFacts:
     return MemberFacts(url, "", str(said.get("version", "")), number(said.get("dbSize")))
 
 
-def _engine(settings: ClusterSettings, api: EtcdApi, members: list[MemberFacts]) -> ClusterFacts:
+def _open_to_all(secret_file: Path | None) -> str:
+    """Return the path of the secret's file where everybody may read it, else nothing."""
+    try:
+        seen = secret_file is not None and secret_file.stat().st_mode & stat.S_IROTH
+    except OSError:
+        return ""
+    return str(secret_file) if seen else ""
+
+
+def _others(settings: ClusterSettings, api: EtcdApi) -> list[str]:
+    """Return the names of clusters beside this one, of which etcd has documents."""
+    found: list[str] = []
+    prefix, at = "/treehouse/", "/treehouse/"
+    while len(found) < _MOST_OTHERS:
+        asked = {**below(prefix), "key": encoded(at), "limit": "1", "keys_only": True}
+        try:
+            keys = api.call("/v3/kv/range", asked).get("kvs") or ()
+        except OSError:
+            break  # this user of etcd sees its own cluster alone
+        key = decoded(keys[0].get("key")).decode("utf-8", "replace") if keys else ""
+        name = key.removeprefix(prefix).partition("/")[0]
+        if not name:
+            break
+        if name != settings.name:
+            found.append(name)
+        at = f"{prefix}{name}0"  # "0" is behind "/": behind all that this cluster has
+    return found
+
+
+def _engine(
+    settings: ClusterSettings,
+    api: EtcdApi,
+    members: list[MemberFacts],
+    secret_file: Path | None,
+) -> ClusterFacts:
     error = secret = ""
+    denied = True
     machines: list[Machine] = []
     certificates = 0
     later: int | None = None
@@ -74,6 +112,7 @@ def _engine(settings: ClusterSettings, api: EtcdApi, members: list[MemberFacts])
             secret = str(fault.strerror)
         except OSError as fault:
             error = fault.strerror or str(fault)
+            denied = fault.errno == errno.EACCES
         finally:
             store.close()
     return ClusterFacts(
@@ -89,6 +128,9 @@ def _engine(settings: ClusterSettings, api: EtcdApi, members: list[MemberFacts])
         certificates,
         took,
         later,
+        denied=denied,
+        open_to_all=_open_to_all(secret_file),
+        others=[] if machines or certificates else _others(settings, api),
     )
 
 

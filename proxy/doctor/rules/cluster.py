@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 
 from acme_client.late_dataclass import dataclass
+from acme_client.storage.etcd import remedies
 
 from ..findings import Finding
 
@@ -40,7 +42,9 @@ class ClusterFacts:
     """``order``: whether this machine is to order; ``error``: why the cluster's own keys cannot be
     read; ``secret``: why what is there cannot be opened; ``machines``: those that run; ``history``:
     changes that etcd keeps; ``newer``: the format of what lies there, where a newer program wrote
-    it."""
+    it. ``fault``: why nothing can be asked at all; ``denied``: ``error`` is that etcd's rules
+    forbid it; ``open_to_all``: the file of the secret, where everybody may read it; ``others``:
+    clusters of other names in the same etcd."""
 
     name: str
     node: str
@@ -54,26 +58,35 @@ class ClusterFacts:
     certificates: int = 0
     milliseconds: float = 0.0
     newer: int | None = None
+    fault: str = ""
+    denied: bool = True
+    open_to_all: str = ""
+    others: Sequence[str] = ()
 
 
 def findings(facts: ClusterFacts) -> Iterator[Finding]:
     """Yield the findings: the members, the engine's health, and which machine orders."""
     reached = [one for one in facts.members if not one.error]
-    for one in facts.members:
-        if one.error:
-            yield Finding(
-                "wrong" if not reached else "attention",
-                _ABOUT,
-                f"{one.url} gives no answer: {one.error}",
-                "see that etcd runs there, and that a firewall lets this machine to it",
-            )
-        elif one.version and _number(one.version) < _OLD:
-            yield Finding(
-                "attention",
-                _ABOUT,
-                f"{one.url} is etcd {one.version}, which its makers support no more",
-                "plan for a newer etcd; it works with this one",
-            )
+    if facts.fault:
+        yield Finding("wrong", _ABOUT, facts.fault, "mend that, and reload")
+        yield Finding("attention", _ABOUT, "what is on the disk is served meanwhile")
+        return
+    for error, members in _together((one.error, one.url) for one in facts.members if one.error):
+        yield Finding(
+            "attention" if reached else "wrong",
+            _ABOUT,
+            f"{_listed(members)} {_give(members)} no answer: {error}",
+            remedies.of_member(error),
+        )
+    old = ((one.version, one.url) for one in facts.members if _is_old(one))
+    for version, members in _together(old):
+        yield Finding(
+            "attention",
+            _ABOUT,
+            f"{_listed(members)} {'are' if len(members) > 1 else 'is'} etcd {version}, which its "
+            "makers support no more",
+            "plan for a newer etcd; it works with this one",
+        )
     if not reached:
         yield Finding("attention", _ABOUT, "what is on the disk is served meanwhile")
         return
@@ -86,6 +99,23 @@ def findings(facts: ClusterFacts) -> Iterator[Finding]:
             "the engine",
             "run etcd on three machines, and name all of them",
         )
+    if facts.error and remedies.is_gateway_cut_off(facts.error):
+        yield Finding(
+            "wrong",
+            _ABOUT,
+            f"etcd's gateway is refused by etcd itself: {facts.error}",
+            "have etcd's certificate (ETCD_CERT_FILE) made for servers and clients "
+            "(extendedKeyUsage serverAuth, clientAuth): the gateway shows it as a client",
+        )
+        return
+    if facts.error and not facts.denied:
+        yield Finding(
+            "wrong",
+            _ABOUT,
+            f"etcd does not answer for the cluster: {facts.error}",
+            remedies.of_member(facts.error),
+        )
+        return
     if facts.error:
         yield Finding(
             "wrong",
@@ -103,6 +133,20 @@ def findings(facts: ClusterFacts) -> Iterator[Finding]:
             "copy the file that cluster.secret_file names from another machine",
         )
         return
+    if facts.open_to_all:
+        yield Finding(
+            "attention",
+            _ABOUT,
+            f"everybody on this machine may read the cluster's secret, {facts.open_to_all}",
+            f"sudo chmod o-rwx {shlex.quote(facts.open_to_all)}",
+        )
+    if facts.others and not facts.machines and not facts.certificates:
+        yield Finding(
+            "attention",
+            _ABOUT,
+            f"{facts.name} has nothing in etcd, where there is {_listed(facts.others)}",
+            "see that cluster.name is the same on every machine",
+        )
     if facts.newer is not None:
         yield Finding(
             "attention",
@@ -147,8 +191,17 @@ def _who_orders(facts: ClusterFacts) -> Finding:
         others = [one for one in ordering if one != facts.node]
         beside = f" beside {', '.join(others)}" if others else ""
         text = f"this node orders certificates{beside}"
+    elif facts.order and facts.node in (one.name for one in facts.machines):
+        return Finding(
+            "attention",
+            _ABOUT,
+            f"{facts.name}: {facts.node} runs and orders nothing; {who or 'no machine'} "
+            f"{'order' if len(ordering) > 1 else 'orders'}; {has}",
+            "treehouse-proxy status --cluster says why, on that machine",
+        )
     elif facts.order:
-        text = f"{who or 'nobody'} orders; this node will too when it runs and has a right clock"
+        do = "order" if len(ordering) > 1 else "orders"
+        text = f"{who or 'nobody'} {do}; this node will too when it runs and has a right clock"
     elif ordering:
         text = f"{who} order{'' if len(ordering) > 1 else 's'}, this node takes"
     else:
@@ -159,6 +212,26 @@ def _who_orders(facts: ClusterFacts) -> Finding:
             "start a machine that has cluster without order: false",
         )
     return Finding("ok", _ABOUT, f"{facts.name}: {text}; {has}")
+
+
+def _together(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield what is said, and of which members."""
+    found: dict[str, list[str]] = {}
+    for said, url in pairs:
+        found.setdefault(said, []).append(url)
+    yield from found.items()
+
+
+def _listed(several: Sequence[str]) -> str:
+    return ", ".join(several[:-1]) + (" and " if several[:-1] else "") + several[-1]
+
+
+def _give(members: Sequence[str]) -> str:
+    return "each gives" if len(members) > 1 else "gives"
+
+
+def _is_old(one: MemberFacts) -> bool:
+    return not one.error and bool(one.version) and _number(one.version) < _OLD
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -54,7 +54,8 @@ class AdminQuestions:
             case "summary":
                 reply(board.summary())
             case "healthz":
-                reply({"wants_clients": self._lifecycle.wants_clients})
+                starting = self._lifecycle.starting
+                reply({"wants_clients": self._lifecycle.wants_clients, "starting": starting})
             case "points":
                 most = value.get("most")
                 slots = most if isinstance(most, int) and 0 < most <= SLOTS else SLOTS

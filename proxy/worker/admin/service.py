@@ -75,7 +75,8 @@ class AdminService(BaseService):
         self._streams = 0
         self._summary: tuple[float, Document] | None = None
         self._turn = asyncio.Lock()
-        self._health: tuple[float, bool] = (0.0, True)
+        # Until when it holds; why no clients are wanted: "" where they are, None: not known yet.
+        self._health: tuple[float, str | None] = (0.0, None)
 
     @property
     def draining(self) -> bool:
@@ -160,16 +161,18 @@ class AdminService(BaseService):
         """Tell whether clients are wanted. A supervisor that hangs is no reason to send none: what
         is served goes on."""
         now = time.monotonic()
-        if now >= self._health[0]:
+        if now >= self._health[0] or self._health[1] is None:
             self._health = now + _SAME_FOR, self._health[1]
             try:
                 told = await self._link.ask("healthz", _HEALTHZ_WITHIN)
-                self._health = now + _SAME_FOR, told.get("wants_clients") is True
+                why = "starting" if told.get("starting") is True else "draining"
+                self._health = now + _SAME_FOR, "" if told.get("wants_clients") is True else why
             except Unanswered:
                 pass
-        if self._health[1]:
+        why_not = self._health[1]
+        if not why_not:
             return _content(b"text/plain; charset=utf-8", b"ok\n")
-        return _content(b"text/plain; charset=utf-8", b"draining\n", 503)
+        return _content(b"text/plain; charset=utf-8", f"{why_not}\n".encode(), 503)
 
     async def _status(self) -> Response:
         document = (await self._link.overview())["status"]

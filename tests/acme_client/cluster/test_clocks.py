@@ -57,6 +57,21 @@ def test_what_was_heard_late_is_bounded_by_when_it_can_have_been_written() -> No
     assert clocks.are_wanted()
 
 
+def test_what_was_heard_late_unsettles_no_clock_that_can_be_what_it_was() -> None:
+    clocks = Clocks()
+    heard(clocks, "web-1", 3.0, at=10.0)
+    assert not heard(clocks, "web-1", 3.0, at=300.0, age=20.0)
+    assert clocks.has_heard("web-1", 3000)
+    assert clocks.ahead("web-1", WALL + 300.0, 300.0) == 3.0
+    assert not clocks.are_wanted()
+    # It was set, or is heard of so late that it may have been.
+    heard(clocks, "web-1", 50.0, at=600.0, age=20.0)
+    assert clocks.are_wanted()
+    heard(clocks, "web-1", 3.0, at=900.0)
+    heard(clocks, "web-1", 3.0, at=1200.0, age=200.0)
+    assert clocks.are_wanted()
+
+
 def test_only_what_is_known_counts_as_soon_as_it_is_enough() -> None:
     clocks = Clocks()
     nodes = [f"web-{number}" for number in range(10)]

@@ -24,6 +24,7 @@ from acme_client.drill.memory_store import MemoryStore
 from acme_client.errors import IssuanceError
 from acme_client.issuers.interface import Issued, Order
 from acme_client.link import (
+    HEARD,
     INTERNAL,
     Authority,
     CertificateSpec,
@@ -359,8 +360,10 @@ def test_a_challenge_is_answered_by_all_before_the_ca_is_told(machine: Make, ca:
     challenge = Challenge("http-01", NAME, "token", "token.thumbprint")
     assert first.node.link.present(challenge)
     for one in others:
-        assert [shown.key_authorization for shown in one.server.shown] == ["token.thumbprint"]
-    assert len(first.server.shown) == 1
+        assert [(shown.token, shown.key_authorization) for shown in one.server.shown] == [
+            (HEARD, ""), ("token", "token.thumbprint"),
+        ]  # fmt: skip
+    assert [shown.token for shown in first.server.shown] == [HEARD, "token"]
     first.node.link.retract(challenge)
     for one in others:
         one.until(lambda one=one: one.server.taken_back)
@@ -430,9 +433,11 @@ def test_what_cannot_be_used_is_told_and_put_right_by_its_maker(machine: Make, c
     second.until(lambda: second.status and second.status["refused"], within=40)
     assert second.status is not None
     assert "nobody of this cluster has sealed it" in second.status["refused"][NAME]
+    assert second.status["behind"] == 1
     assert second.serves() == sound
     first.start()
     second.until(lambda: second.status and not second.status["refused"], within=100)
+    second.until(lambda: second.status and not second.status["behind"])
     store = second.settings.store()
     assert store.load(FOLDER)[CHAIN] == sound
     store.close()
@@ -484,7 +489,10 @@ def test_beside_a_newer_program_it_takes_and_orders_nothing(machine: Make, ca: C
     store.close()
 
 
-def test_a_clock_that_is_wrong_keeps_its_machine_from_ordering(machine: Make, ca: Ca) -> None:
+def test_a_clock_that_is_wrong_keeps_its_machine_from_ordering(
+    machine: Make, ca: Ca, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     machines = [machine("web-1"), machine("web-2")]
     for one in machines:
         one.meets(2)  # of two clocks that are apart neither is known to be right
@@ -492,6 +500,9 @@ def test_a_clock_that_is_wrong_keeps_its_machine_from_ordering(machine: Make, ca
     wrong.clock = 3600.0
     wrong.start()
     wrong.until(lambda: "clock is" in str(wrong.status and wrong.status["fault"]), within=60)
+    told = [one.message for one in caplog.records if "clock" in one.message]
+    assert len(told) == 1
+    assert "so it orders nothing: set the clock (NTP)" in told[0]
     assert not wrong.node.orders()
     for one in machines:
         one.until(

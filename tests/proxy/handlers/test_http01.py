@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import cast
 
 import pytest
 
+from acme_client.link import HEARD
 from proxy.errors import Fault
 from proxy.handlers.http01 import PREFIX, Http01Handler
-from proxy.protocol.message import Request
+from proxy.protocol.message import Request, Response
+from proxy.tls.unheard import UnheardChallenges
 
 TOKEN = b"y" * 43
 
@@ -23,14 +26,26 @@ class Asked:
 
 def answer(handler: Http01Handler, token: bytes, host: bytes = b"a.test") -> object:
     try:
-        return handler.handle(cast(Request, Asked(host, PREFIX + token))).body
+        response = handler.handle(cast(Request, Asked(host, PREFIX + token)))
+    except Fault as fault:
+        return fault.kind
+    assert isinstance(response, Response)
+    return response.body
+
+
+async def later(handler: Http01Handler, token: bytes, host: bytes = b"a.test") -> object:
+    """The answer to somebody who has to wait for it."""
+    response = handler.handle(cast(Request, Asked(host, PREFIX + token)))
+    assert not isinstance(response, Response)
+    try:
+        return (await response).body
     except Fault as fault:
         return fault.kind
 
 
 @pytest.fixture
 def handler() -> Http01Handler:
-    made = Http01Handler()
+    made = Http01Handler(UnheardChallenges())
     made.is_ours = lambda host: host == b"a.test"
     made.put("a.test", "known", "known.key")
     return made
@@ -66,3 +81,30 @@ def test_what_is_unknown_is_answered_only_while_that_is_said(handler: Http01Hand
 def test_nothing_else_is_reflected(handler: Http01Handler, token: bytes, host: bytes) -> None:
     handler.put("*", "*", "thumb")
     assert answer(handler, token, host) == "not_found"
+
+
+def test_before_the_cluster_was_heard_an_unknown_token_waits() -> None:
+    async def live() -> None:
+        handler = Http01Handler(UnheardChallenges(expected=True))
+        handler.may_be_ours = lambda host: host == b"a.test"
+        handler.put("a.test", "known", "known.key")
+        assert answer(handler, b"known") == b"known.key"
+        # Neither what no CA asks for, nor what is not asked here.
+        for token, host in ((b"short", b"a.test"), (TOKEN, b"b.test"), (TOKEN + b"/", b"a.test")):
+            assert answer(handler, token, host) == "not_found"
+        waiting = [asyncio.create_task(later(handler, one)) for one in (TOKEN, b"z" * 43)]
+        await asyncio.sleep(0)
+        handler.put("a.test", TOKEN.decode(), "y.key")
+        assert await waiting[0] == b"y.key"
+        assert not waiting[1].done()
+        handler.put("*", HEARD, "")
+        assert await waiting[1] == "not_found"
+        assert answer(handler, b"z" * 43) == "not_found"
+        handler.remove("*", HEARD)  # the certifier has ended, and another one is to come
+        again = asyncio.create_task(later(handler, TOKEN + b"z"))
+        await asyncio.sleep(0)
+        handler.is_ours = handler.may_be_ours
+        handler.put("*", "*", "thumb")
+        assert await again == TOKEN + b"z.thumb"
+
+    asyncio.run(live())

@@ -19,6 +19,7 @@ from proxy.protocol.service import Serve
 from proxy.sites.site import SiteTable
 from proxy.tls.acme_alpn import AlpnChallenges
 from proxy.tls.contexts import Certificates, server_context
+from proxy.tls.unheard import UnheardChallenges
 from proxy.transport.clock import Clock
 from proxy.transport.deadlines import Deadlines
 from proxy.worker import acceptor, tls_accept
@@ -49,11 +50,13 @@ def made(rule: OnDemand | None, protocols: Mapping[str, Serve]) -> Acceptor:
     counts = ConnectionCounters.for_one_worker(Limits().connections)
     deadlines, limit_reporter = Deadlines(), LimitReporter(Limits(), 1, clock, None, counts)
     context = WorkerContext(
-        sites=SiteTable(()), challenges=Http01Handler(), certificates=certificates,
+        sites=SiteTable(()), challenges=Http01Handler(UnheardChallenges()), certificates=certificates,
         limits=Limits(), clock=clock, access_log=None, https_port=443,
         limit_reporter=limit_reporter, on_demand=waiting,
     )  # fmt: skip
-    secure = TlsAcceptor(context, loop, deadlines, base, AlpnChallenges(), protocols)
+    secure = TlsAcceptor(
+        context, loop, deadlines, base, AlpnChallenges(UnheardChallenges()), protocols
+    )
     return Acceptor(
         context, loop, deadlines, {"https": None}, protocols["http/1.1"], secure, counts,
         lambda: None,

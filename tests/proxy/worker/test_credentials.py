@@ -14,6 +14,7 @@ from proxy.ipc.channel import sealed
 from proxy.ipc.messages import ChallengeFacts, DropChallenge
 from proxy.tls.acme_alpn import PROTOCOL, AlpnChallenges
 from proxy.tls.client_hello import Hello
+from proxy.tls.unheard import UnheardChallenges
 from proxy.worker.credentials import Credentials
 
 HELLO = Hello(b"a.test", (PROTOCOL,))
@@ -34,7 +35,8 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def credentials() -> Credentials:
     """As far as challenges are concerned."""
     made = object.__new__(Credentials)
-    made.http01, made.alpn = Http01Handler(), AlpnChallenges()
+    unheard = UnheardChallenges()
+    made.http01, made.alpn = Http01Handler(unheard), AlpnChallenges(unheard)
     return made
 
 

@@ -50,14 +50,14 @@ class Node:
         self.config = self.folder / "config.yaml"
         self.order = order
         self.more = ""  # lines behind those of its sites
+        # Each asks its own member of the engine first, where it has one.
+        at = number - 1
+        self.endpoints = [*cluster.etcd.endpoints[at:], *cluster.etcd.endpoints[:at]]
         self.server: Server | None = None
         self.write()
 
     def write(self, *sites: str) -> None:
         one = self.cluster
-        number = one.places.index(self.place)
-        # Each asks its own member first, where it has one.
-        endpoints = [*one.etcd.endpoints[number:], *one.etcd.endpoints[:number]]
         names = "".join(f"\n- {{names: [{site}], root: {one.root}}}" for site in (NAME, *sites))
         names += self.more
         self.config.write_text(
@@ -71,7 +71,7 @@ acme: {{directory: "{one.directory}", ca_file: {one.ca_file}, challenges: [{one.
 cluster:
   name: shop
   node: {self.name}
-  etcd: [{", ".join(endpoints)}]
+  etcd: [{", ".join(self.endpoints)}]
   secret_file: {one.secret_file}{one.more}
   order: {str(self.order).lower()}
 sites:{names}

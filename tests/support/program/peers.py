@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from . import log_capture
+from . import listening, log_capture
 
 _STARTS_WITHIN = 60.0  # seconds; usually a tenth of one
 _ENDS_WITHIN = 30.0
@@ -66,15 +66,4 @@ class Peer:
 
     def listens(self, *ports: int) -> bool:
         """Whether it, or anybody in its network namespace, listens on all these TCP ports."""
-        found = set()
-        for table in ("tcp", "tcp6"):
-            try:
-                lines = Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()[1:]
-            except OSError:  # the process has just ended; whoever asks looks at that
-                continue
-            found |= {
-                int(line.split()[1].rpartition(":")[2], 16)
-                for line in lines
-                if line.split()[3] == "0A"
-            }
-        return found.issuperset(ports)
+        return listening.ports(self.pid).issuperset(ports)

@@ -9,19 +9,23 @@ Readiness is the program's own READY=1 to NOTIFY_SOCKET; log lines are awaited, 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import sysconfig
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from proxy.ipc import control_client
 
@@ -36,6 +40,7 @@ EVERYWHERE = os.environ.get("TREEHOUSE_TEST_OPTIONS", "").split()
 PURE = {name: os.environ[name] for name in ("TREEHOUSE_PURE_PYTHON",) if name in os.environ}
 ENDED_WITHIN = 60.0
 _STATUS_EVERY = 0.02
+_TAKEN_OVER = re.compile(r".*process (\d+) has taken over; finishing what is under way")
 
 
 def packages(program: Path) -> dict[str, str]:
@@ -73,7 +78,7 @@ class Server:
         self._notify.bind(str(self._notify_path))
         os.chmod(self._notify_path, 0o666)
         self._changed = threading.Condition()
-        self._readers: list[threading.Thread] = []
+        self._readers: dict[IO[bytes], threading.Thread] = {}
         self.log: list[dict[str, Any]] = []
         self.access: list[dict[str, Any]] = []
         self.raw: list[bytes] = []
@@ -130,8 +135,13 @@ class Server:
     def ended(self) -> int:
         """Wait for the end; the exit status. Everything that was logged has been read then."""
         status = self.process.wait(ENDED_WITHIN)
-        for reader in self._readers:
-            reader.join(60)
+        with self._changed:
+            self._changed.wait_for(lambda: not any(map(_unread, self._readers)), 60)
+        # A successor goes on writing to the same pipes, whose end is no event then.
+        successors = (_TAKEN_OVER.match(one["message"]) for one in self.log)
+        if not any(alive(int(found[1])) for found in successors if found):
+            for reader in self._readers.values():
+                reader.join(60)
         return status
 
     def close(self) -> None:
@@ -144,7 +154,7 @@ class Server:
                 self.process.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        for reader in self._readers:
+        for reader in self._readers.values():
             reader.join(60)
         self._notify.close()
         self._notify_path.unlink(missing_ok=True)
@@ -154,22 +164,35 @@ class Server:
 
     # What it says
 
-    def _read(self, stream: Any, into: list[dict[str, Any]]) -> None:
+    def _read(self, stream: IO[bytes], into: list[dict[str, Any]]) -> None:
+        def keep(line: bytes) -> None:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = {"message": line.decode(errors="replace")}
+            self.raw.append(line)
+            into.append(entry)
+
         def run() -> None:
-            with stream:
-                for line in stream:
-                    try:
-                        entry = json.loads(line)
-                    except ValueError:
-                        entry = {"message": line.decode(errors="replace")}
-                    with self._changed:
-                        self.raw.append(line)
-                        into.append(entry)
-                        self._changed.notify_all()
+            waiting = select.poll()
+            waiting.register(stream, select.POLLIN)
+            begun = b""
+            while not stream.closed:
+                waiting.poll()
+                with self._changed:  # so that what is no longer in the pipe is in the list
+                    piece = os.read(stream.fileno(), 1 << 16)
+                    *lines, begun = (begun + piece).split(b"\n")
+                    for line in lines:
+                        keep(line + b"\n")
+                    if not piece:
+                        if begun:
+                            keep(begun)
+                        stream.close()
+                    self._changed.notify_all()
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        self._readers.append(thread)
+        self._readers[stream] = thread
 
     def await_told(self, text: str, within: float = READY_WITHIN) -> None:
         """A notification to the service manager."""
@@ -266,6 +289,14 @@ def ask(state: Path, command: str) -> dict[str, Any]:
     return answer
 
 
+def _unread(stream: IO[bytes]) -> int:
+    """How many bytes are in the pipe."""
+    if stream.closed:
+        return 0
+    (count,) = struct.unpack("i", fcntl.ioctl(stream, termios.FIONREAD, bytes(4)))
+    return int(count)
+
+
 def _tree(root: int) -> Iterator[int]:
     yield root
     for task in Path(f"/proc/{root}/task").glob("*/children"):
@@ -295,8 +326,6 @@ def alive(pid: int) -> bool:
 
 def await_gone(pids: list[int], within: float = ENDED_WITHIN) -> None:
     """Return when none of the processes exists any more: each is waited for by its pidfd."""
-    import select
-
     deadline = time.monotonic() + within
     for pid in pids:
         try:

@@ -51,7 +51,10 @@ def test_a_cluster_is_read(folder: Path) -> None:
         ("name: shop, etcd: [h], secret_file: secret", ("is no address of etcd", "https://")),
         ("name: shop, etcd: ['https://u:p@h:1'], secret_file: secret", ("more than scheme",)),
         ("name: shop, etcd: ['https://h:1/v3'], secret_file: secret", ("has a path",)),
-        ("name: shop, etcd: ['https://h:1'], secret_file: none", ("secret_file", "none")),
+        (
+            "name: shop, etcd: ['https://h:1'], secret_file: none",
+            ("secret_file", "none", "copy it from a machine"),
+        ),
         (f"{SOUND}, user: u", ("it needs password_file beside it",)),
         (f"{SOUND}, cert_file: pem", ("it needs key_file beside it",)),
         (f"{SOUND}, password: p", ("here that is password_file: FILE",)),
@@ -94,3 +97,21 @@ def test_names_on_demand_are_refused_where_nothing_is_ordered(folder: Path) -> N
     read(folder, SOUND, rule)
     with pytest.raises(ConfigurationFaults, match="this machine orders no certificates"):
         read(folder, f"{SOUND}, order: false", rule)
+
+
+@pytest.mark.parametrize("text", ["", "ab\n", "zz\n", "ab" * 32])
+def test_a_secret_that_is_none_is_told(folder: Path, text: str) -> None:
+    (folder / "secret").write_text(text)
+    (said,) = [one for one in read(folder, SOUND).notices if "secret_file" in one]
+    assert "nothing is taken from the cluster (copy it from a machine of the cluster" in said
+
+
+def test_nobody_else_is_let_in_to_a_secret(folder: Path) -> None:
+    (folder / "secret").write_text("0123456789abcdef" * 4)
+    (folder / "secret").chmod(0o600)
+    with pytest.raises(ConfigurationFaults) as caught:
+        read(folder, SOUND)
+    assert "chgrp 65534" in str(caught.value)
+    assert "o+r" not in str(caught.value)
+    (folder / "secret").chmod(0o644)
+    assert not [one for one in read(folder, SOUND).notices if "secret_file" in one]

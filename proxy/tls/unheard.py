@@ -1,0 +1,65 @@
+"""Challenges that other machines of the cluster answer, and this one may not have heard of yet.
+
+A machine serves as soon as its workers run, and a CA may be led to it from then on. Its certifier
+may take seconds more until it hears of what the other machines answer; and at a reload, or after a
+crash, another certifier begins anew. Who asks for a challenge meanwhile is no stranger for certain,
+so the answer waits until the certifier says that it has heard all, or until the challenge has come.
+
+CAs wait for some ten seconds. Nobody waits here for as long, and few wait at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_WITHIN = 8.0
+_MOST = 64
+
+
+class UnheardChallenges:
+    """``expected``: whether challenges may be in force that no certifier has told of yet."""
+
+    def __init__(self, *, expected: bool = False) -> None:
+        self._expected = expected
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    @property
+    def expected(self) -> bool:
+        return self._expected
+
+    def expect(self, *, on: bool) -> None:
+        self._expected = on
+        self.come()
+
+    def come(self) -> None:
+        """Have those who wait look again: something has changed."""
+        for one in self._waiting:
+            if not one.done():
+                one.set_result(None)
+
+    async def wait_for(self, find: Callable[[], T | None]) -> T | None:
+        """Return what ``find`` finds, as soon as it finds something; None once nothing is expected
+        any more, when it takes too long, and at once where too many wait already."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _WITHIN
+        while (found := find()) is None and self._expected:
+            if loop.time() >= deadline or len(self._waiting) >= _MOST:
+                break
+            future = loop.create_future()
+            timer = loop.call_at(deadline, _wake, future)
+            self._waiting.add(future)
+            try:
+                await future
+            finally:
+                timer.cancel()
+                self._waiting.discard(future)
+        return found
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

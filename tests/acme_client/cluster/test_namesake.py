@@ -1,0 +1,39 @@
+"""Two machines of one name are told of; a process that ends, and one that begins, are not."""
+
+from __future__ import annotations
+
+from acme_client.cluster.namesake import Namesake
+
+OURS, THEIRS, THIRD = "1", "2", "3"
+EVERY = 30.0
+
+
+def test_a_machine_that_writes_over_ours_again_is_told() -> None:
+    name = Namesake("web-1")
+    assert not name.hear(THEIRS, 10, EVERY, OURS, 5, 100.0)
+    assert not name.hear(THEIRS, 10, EVERY, OURS, 5, 140.0)  # heard of again, not written again
+    assert not name.hear(OURS, 12, EVERY, OURS, 12, 120.0)
+    assert name.text == ""
+    assert name.hear(THEIRS, 14, EVERY, OURS, 12, 130.0)
+    assert "called web-1, too (give each machine a name of its own: cluster.node)" in name.text
+    assert not name.hear(THEIRS, 16, EVERY, OURS, 12, 160.0)  # told once
+    assert not name.hear(OURS, 18, EVERY, OURS, 18, 200.0)
+    assert name.text
+    assert not name.hear(OURS, 20, EVERY, OURS, 20, 330.0)
+    assert name.text == ""
+
+
+def test_the_process_before_this_one_is_not() -> None:
+    name = Namesake("web-1")
+    assert not name.hear(THEIRS, 4, EVERY, OURS, 5, 100.0)  # before we wrote
+    assert not name.hear(THEIRS, 7, EVERY, OURS, 5, 101.0)  # it is about to end
+    assert not name.hear(THEIRS, 9, EVERY, OURS, 8, 103.0)
+    assert not name.hear(OURS, 11, EVERY, OURS, 11, 131.0)
+    assert name.text == ""
+
+
+def test_each_restart_of_ours_is_another_session() -> None:
+    name = Namesake("web-1")
+    assert not name.hear(THEIRS, 7, EVERY, OURS, 5, 100.0)
+    assert not name.hear(THIRD, 9, EVERY, OURS, 8, 140.0)
+    assert name.text == ""
