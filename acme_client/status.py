@@ -66,9 +66,10 @@ class CertificateStatus(TypedDict):
 
 class MemberStatus(TypedDict):
     """A machine of the cluster that is there. ``orders``: whether it orders certificates; ``seen``:
-    the engine's revision up to which it has answered challenges; ``behind``: certificates that it
-    has not taken yet; ``clock``: seconds by which its clock is ahead of this machine's;
-    ``differs``: certificates that it wants to be something else than this machine does."""
+    the engine's revision up to which it has answered challenges; ``behind``: certificates of which
+    its disk has not what the engine has; ``clock``: seconds by which its clock is ahead of this
+    machine's; ``differs``: certificates that it wants to be something else than this machine
+    does."""
 
     node: str
     version: str
@@ -84,9 +85,9 @@ class ClusterStatus(TypedDict):
     """How this machine stands in its cluster. ``ordering``: the machines that order certificates,
     as far as this one knows; ``fault``: why the engine cannot be asked, or this machine does not do
     its part; ``alone``: it orders what has little of its life left without the others; ``refused``:
-    why what the engine has is not taken, by certificate; ``behind``: certificates that have not
-    been taken yet; ``revision_behind``: revisions of the engine that this machine should have heard
-    of."""
+    why what the engine has is not taken, by certificate; ``behind``: certificates of which the
+    engine has another one than this machine's disk, not taken yet or refused; ``revision_behind``:
+    revisions of the engine that this machine should have heard of."""
 
     name: str
     node: str

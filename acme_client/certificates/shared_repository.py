@@ -83,11 +83,18 @@ class SharedRepository(CertificateRepository):
         self._strangers: set[str] = set()  # which nobody wanted here: they may have come on demand
         self._newer: set[str] = set()  # names whose records a newer program writes
         self._refusals = Refusals()
+        self._untaken: set[str] = set()  # names of what is there and was not looked at, or taken
 
     @property
     def refused(self) -> dict[str, str]:
         """Why what is offered is not taken, by name."""
         return self._refusals.by_name
+
+    def behind(self) -> set[str]:
+        """Name the wanted certificates of which the shared store has another one than this machine,
+        which has not taken it yet, or does not. Any thread may call."""
+        untaken = self._untaken & self._wanted.keys()
+        return (untaken | self._refusals.by_name.keys()) - self._held.keys()
 
     def want(self, name: str, names: Sequence[str]) -> None:
         """Have a certificate as well that no configuration names."""
@@ -198,6 +205,11 @@ class SharedRepository(CertificateRepository):
 
     def compare(self, name: str, found: Files | Unreadable) -> bool:
         """Do as `refresh` with what was found in the shared store."""
+        is_ours = self._take_newer(name, found)
+        self._untaken.discard(name)
+        return is_ours
+
+    def _take_newer(self, name: str, found: Files | Unreadable) -> bool:
         kept, here = super().load(name)
         if isinstance(found, Unreadable):
             return self._refuse(name, str(found.strerror), kept, here)
@@ -223,6 +235,7 @@ class SharedRepository(CertificateRepository):
         if here is not None and _issued(here) > _issued(pair):
             return True
         if _issued(pair) > 0.0:  # it can be read
+            self._untaken.add(name)  # until the disk has it
             self.keep_here(name, pair, shared)
         return False
 
@@ -279,8 +292,8 @@ class SharedRepository(CertificateRepository):
             if name not in self._wanted:
                 self._heard.add(name)
                 continue
-            _kept, before = super().load(name)
-            if self.refresh(name) or super().load(name)[1] != before:
+            before = super().load(name)
+            if self.refresh(name) or super().load(name) != before:
                 self._heard.add(name)
         with self._hearing:
             self._strangers |= set(there) - self._wanted.keys()
@@ -314,7 +327,9 @@ class SharedRepository(CertificateRepository):
             with contextlib.suppress(Unreachable):
                 self.hear()
                 if self._there is not None:
-                    found |= self.copies.hear(self._there)
+                    there = self.copies.hear(self._there)
+                    self._untaken |= there & self._wanted.keys()
+                    found |= there
             return found | heard | self._met()
 
         return names

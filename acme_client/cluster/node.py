@@ -81,7 +81,8 @@ class Shared:
 
 class Node:
     """``wanted``: the certificates that this machine wants; ``tell`` takes the status whenever it
-    has changed, ``tell_engine`` what was counted of the engine; both are called by any thread."""
+    has changed, ``tell_engine`` what was counted of the engine; ``unwritten`` names certificates
+    that this machine's disk has not taken. All are called by any thread."""
 
     def __init__(
         self,
@@ -92,11 +93,13 @@ class Node:
         tell: Callable[[ClusterStatus], object],
         now: Callable[[], float] = time.time,
         tell_engine: Callable[[EngineFigures], object] = lambda figures: None,
+        unwritten: Callable[[], set[str]] = set,
     ) -> None:
         self._settings = settings
         self._local = local
         self._tell_status = tell
         self._tell_engine = tell_engine
+        self._unwritten = unwritten
         self._begun = time.monotonic()
         self._closing = threading.Event()
         self._telling = threading.Lock()
@@ -399,7 +402,13 @@ class Node:
             self._company.prove()
 
     def _behind(self) -> int:
-        return len(self._to_take)
+        """Count the certificates of which the engine has another one than this machine's disk."""
+        found = self._unwritten()
+        if self.shared is not None:
+            found |= self.shared.repository.behind()
+        elif self._replica is not None:
+            found |= self._replica.behind(tuple(self._to_take))
+        return len(found)
 
     def _ordering(self) -> list[str]:
         found = [] if self._company is None else self._company.members()

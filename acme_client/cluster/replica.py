@@ -12,11 +12,11 @@ certificate, which it knows already.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 from ..certificates.copies import Copies
-from ..certificates.folder_names import FOLDER, folder_name, known_name
+from ..certificates.folder_names import FOLDER, folder_name, known_name, names_of
 from ..certificates.offered import Refusals, judged
 from ..certificates.repository import META, files_of, folder_of, pair_of
 from ..errors import IssuanceError
@@ -52,6 +52,11 @@ class Replica:
     def refused(self) -> dict[str, str]:
         """Why what the engine has is not taken, by name."""
         return self._refusals.by_name
+
+    def behind(self, untaken: Collection[str]) -> set[str]:
+        """Name the certificates of which the engine has another one than this machine: those in
+        folders that were not looked at yet, and those that are not taken."""
+        return (names_of(untaken) & self.wanted.keys()) | self.refused.keys()
 
     def refused_folders(self) -> set[str]:
         """Name what was not taken: it may be wanted by now, or what is here may have ended."""

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 
 from ..certificates.folder_names import FOLDER, known_name
+from ..certificates.repository import CHAIN
 from ..storage.passing import PassingStore
 from ..storage.store import Changes, Files, Names, Store
 
@@ -33,6 +34,11 @@ class SpareStore(PassingStore):
         """Name the folders of which the disk has not taken what is in memory."""
         with self._lock:
             return sorted(self._kept)
+
+    def unwritten_certificates(self) -> set[str]:
+        """Name the certificates that are in memory only. Waits for no disk: any thread may call."""
+        kept = [(_name(folder), list(several)) for folder, several in list(self._kept.items())]
+        return {name for name, several in kept if any(CHAIN in one for one in several)}
 
     # Reading
 

@@ -79,8 +79,9 @@ def _among_others(
 
     store = SpareStore(disk)
     node = Node(
-        shared, store, link, wanted.wanted, link.report_cluster, tell_engine=link.report_engine
-    )
+        shared, store, link, wanted.wanted, link.report_cluster, tell_engine=link.report_engine,
+        unwritten=store.unwritten_certificates,
+    )  # fmt: skip
     return store, node
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ..config.load import ConfigurationFaults, Options, cluster_secret_file, load
+from ..config.load import ConfigurationFaults, Options, cluster_secret, load
 from ..config.model import Cluster, Config
 from ..exit_status import FAILED, OK, USAGE
 from .asking import complain
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from acme_client.storage.etcd.store import EtcdStore
 
 _SECRET_FILE = Path("/etc/treehouse-proxy/cluster.key")
+# A machine that was reloaded has told the others of itself by then, or its session has ended.
+_RELOADS_WITHIN = 20.0
 
 
 @click.group(cls=Commands)
@@ -35,22 +38,25 @@ def cluster() -> None:
 
 @cluster.command()
 @click.argument("file", type=PATH, required=False)
-@click.option("--group", default="65534", metavar="GROUP|GID", help="Who may read it; nogroup.")
+@click.option("--group", metavar="GROUP|GID", help="Who may read it; the server's group.")
 @server_options
-def init(file: Path | None, group: str, config: Path | None, state: Path | None) -> None:
+def init(file: Path | None, group: str | None, config: Path | None, state: Path | None) -> None:
     """Make the cluster's secret, in FILE or where the configuration has it. Once, on one machine.
+
+    The group that the server has in the configuration may read it, without one nogroup.
 
     \b
     sudo treehouse-proxy cluster init
     """
     from acme_client.storage.etcd.sealing import new_secret
 
-    from ..config.checks.accounts import find_group
+    from ..config.checks.accounts import NOBODY, find_group
     from ..config.syntax.faults import Wrong
 
     try:
-        target = file or cluster_secret_file(config) or _SECRET_FILE
-        gid = find_group(group)
+        place = cluster_secret(config)
+        target = file or place.file or _SECRET_FILE
+        gid = find_group(group) if group else place.gid
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
     except Wrong as wrong:
@@ -67,7 +73,7 @@ def init(file: Path | None, group: str, config: Path | None, state: Path | None)
         complain(f"{target} cannot be made: {error.strerror}", FAILED)
     with os.fdopen(fd, "w") as out:
         if os.geteuid() == 0:
-            os.fchown(fd, 0, gid)
+            os.fchown(fd, 0, NOBODY if gid is None else gid)
         os.fchmod(fd, 0o640)
         out.write(new_secret() + "\n")
         out.flush()
@@ -146,13 +152,26 @@ def rekey(config: Path | None, state: Path | None) -> None:
     """Seal everything anew with the first secret of the file.
 
     First put a new line before the old one in the file on every machine, and reload there. Then
-    this command; then take the old line out, and reload again.
+    this command; then take the old line out, and reload again. While a machine has not been
+    reloaded with the new line, nothing is changed.
 
     \b
     sudo treehouse-proxy cluster rekey
     """
+    from acme_client.cluster.members import MEMBERS
+
     _here, shared = _configured(config, state)
     with _store(shared) as (wanted, store):
+        until = time.monotonic() + _RELOADS_WITHIN
+        while late := sorted(store.sealed_otherwise(MEMBERS)):
+            if time.monotonic() < until:
+                time.sleep(0.5)  # one that has just been reloaded says so within seconds
+                continue
+            complain(
+                f"{', '.join(late)} could open nothing then, and nothing has been changed: put the "
+                "first line of cluster.secret_file before the old one there, too, and reload",
+                FAILED,
+            )
         done, closed = store.seal_anew()
     click.echo(f"{done} documents of {wanted.name} are sealed with the first secret")
     for key in closed:

@@ -178,7 +178,7 @@ class _Overview(Collector):
             ("members", "Machines that are there.", len(status["members"])),
             ("engine_up", "1 while etcd does all that it is asked for.", status["connected"]),
             ("orders", "1 where this machine orders certificates.", status["orders"]),
-            ("certificates_behind", "Not taken yet.", status["behind"]),
+            ("certificates_behind", "Of which the disk has not what etcd has.", status["behind"]),
             ("certificates_refused", "Not taken, because unusable.", len(status["refused"])),
             ("revision_behind", "Of etcd's, not heard of yet.", status["revision_behind"]),
             ("alone", "1 while this machine orders without the others.", status["alone"]),

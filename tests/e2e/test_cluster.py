@@ -128,6 +128,9 @@ def test_what_cannot_be_opened_is_told_once_and_what_is_here_stays(cluster: Clus
     )
     assert page["cluster"]["connected"]
     assert "is not taken" in said(second, "why", NAME)
+    for node in (second, third):
+        node.running.await_status(node.state, lambda document: document["cluster"]["behind"] == 1)
+        assert node.metrics()["treehouse_cluster_certificates_behind"] == 1.0
     told = [one for one in second.running.log if "what is here stays" in one["message"]]
     assert len(told) == 3
     cluster.put(key, sound[:40])

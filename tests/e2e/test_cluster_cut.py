@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,11 +179,29 @@ def test_a_disk_without_room_keeps_nobody_from_what_others_obtain(cluster: Clust
     third.await_served(cluster.serial, within=60)
     third.running.await_log("No space left on device", since=since)
     assert kept.read_bytes() == before
+    await_behind(third, 1)
+    assert third.metrics()["treehouse_cluster_certificates_behind"] == 1.0
     filler.unlink()
     cluster.serial = renewed(first)
     third.await_served(cluster.serial, within=60)
     third.running.await_log(f"{NAME}: the disk has taken it", since=since)
+    await_behind(third, 0)
     assert kept.read_bytes() == (first.state / "certificates" / NAME / "fullchain.pem").read_bytes()
+
+
+def await_behind(node: Node, certificates: int) -> None:
+    """A machine says, and all others say, that its disk has so many not as the engine has them."""
+
+    def told(document: dict[str, Any]) -> bool:
+        return any(
+            (one["node"], one["behind"]) == (node.name, certificates)
+            for one in document["cluster"]["members"]
+        )
+
+    for each in node.cluster.nodes:
+        each.running.await_status(each.state, told)
+    here = node.running.status(node.state)["cluster"]
+    assert here["behind"] == certificates
 
 
 def lock_of(cluster: Cluster) -> int:

@@ -121,8 +121,11 @@ def test_another_secret(cluster: Cluster) -> None:
     first, second = cluster.nodes
     old, new = cluster.secret, new_secret()
     cluster.secret_file.write_text(f"{new}\n{old}\n")
-    for node in cluster.nodes:
-        command(node, "reload")
+    command(first, "reload")
+    refused = treehouse("cluster", "rekey", "--config", str(first.config))
+    assert refused.returncode == 1
+    assert "web-2 could open nothing then, and nothing has been changed" in refused.stderr
+    command(second, "reload")
     assert "are sealed with the first secret" in command(first, "cluster", "rekey")
     cluster.secret = new
     cluster.secret_file.write_text(f"{new}\n")

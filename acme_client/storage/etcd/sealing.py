@@ -98,6 +98,11 @@ class Seals:
         """Tell the secret that seals from others, without giving it away."""
         return self._certificates[0][0].hex()
 
+    def is_first(self, folder: str, sealed: bytes) -> bool:
+        """Whether the first secret has sealed a document of a folder."""
+        mark, _cipher = self._keys(folder)[0]
+        return sealed.startswith(_HEAD + mark)
+
     def _keys(self, folder: str) -> list[tuple[bytes, AESGCM]]:
         return self._accounts if folder.partition("/")[0] in _OF_ACCOUNTS else self._certificates
 

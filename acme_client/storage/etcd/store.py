@@ -194,6 +194,12 @@ class EtcdStore:
             self._sessions.forget_passing(seconds)
             raise
 
+    def sealed_otherwise(self, folder: str) -> Names:
+        """Name the files of a folder, stored alone, that the first secret has not sealed. Raises
+        OSError."""
+        found = self._folder(folder).values
+        return [last for last, value in found.items() if not self._seals.is_first(folder, value)]
+
     def seal_anew(self) -> tuple[int, Names]:
         """Seal everything with the first secret; returns how many documents were, and the keys of
         those that cannot be opened. What another machine writes meanwhile stays. Raises

@@ -4,6 +4,7 @@ work on each, and what it writes is refused when it has lost the lock."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -123,6 +124,44 @@ def test_who_starts_hears_of_attempts_that_have_failed(opened: Open) -> None:
         assert other.load(NAME)[0].attempts == attempts
         other.catch_up(found)
         assert other.watch()() == set()
+
+
+def test_what_was_not_looked_at_and_what_is_not_taken_is_behind(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loadable, "fault", lambda _pair: None)
+    disk = MemoryStore()
+    one = SharedRepository(MemoryStore(), opened())
+    wanted = {name: [name] for name in (NAME, "b.example")}
+    other = SharedRepository(disk, opened(), "web-2", wanted, lambda: 50.0)
+    changed = other.watch()
+    assert (changed(), other.behind()) == (set(), set())
+    for name in (NAME, "b.example", "unwanted.example"):
+        with one.alone(name):
+            one.keep(name, pair(1.0, names=(name,)), record())
+    heard: set[str] = set()
+    while len(heard) < 3:
+        heard |= changed()
+        time.sleep(0.01)  # a watch that nobody is woken by
+    assert other.behind() == {NAME, "b.example"}
+    other.refresh(NAME)
+    assert other.behind() == {"b.example"}
+    disk.full = lambda: True
+    with pytest.raises(OSError, match="No space left"):
+        other.refresh("b.example")
+    assert other.behind() == {"b.example"}
+    disk.full = lambda: False
+    other.refresh("b.example")
+    assert other.behind() == set()
+    with one.alone(NAME):
+        one.keep(NAME, pair(2.0, "2", ("c.example",)), record("2"))
+    other.refresh(NAME)
+    assert NAME in other.refused
+    assert other.behind() == {NAME}
+    with one.alone(NAME):
+        one.keep(NAME, pair(3.0, "3"), record("3"))
+    other.refresh(NAME)
+    assert other.behind() == set()
 
 
 def test_a_record_of_another_certificate_is_not_written(opened: Open) -> None:

@@ -433,9 +433,11 @@ def test_what_cannot_be_used_is_told_and_put_right_by_its_maker(machine: Make, c
     second.until(lambda: second.status and second.status["refused"], within=40)
     assert second.status is not None
     assert "nobody of this cluster has sealed it" in second.status["refused"][NAME]
+    assert second.status["behind"] == 1
     assert second.serves() == sound
     first.start()
     second.until(lambda: second.status and not second.status["refused"], within=100)
+    second.until(lambda: second.status and not second.status["behind"])
     store = second.settings.store()
     assert store.load(FOLDER)[CHAIN] == sound
     store.close()

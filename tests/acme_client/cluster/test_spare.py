@@ -45,6 +45,7 @@ def test_what_a_full_disk_refuses_is_served_and_written_once_there_is_room(
     assert changed() == set()
     assert disk.load(FOLDER) == OLD
     assert store.unwritten() == [FOLDER, "certificates/new.example"]
+    assert store.unwritten_certificates() == {"a.example", "new.example"}
     told = [one.message for one in caplog.records if one.levelno >= logging.ERROR]
     assert [one.partition(":")[0] for one in told] == ["a.example", "new.example"]
     store.delete("certificates/new.example")
@@ -54,6 +55,10 @@ def test_what_a_full_disk_refuses_is_served_and_written_once_there_is_room(
     assert disk.load(FOLDER) == store.load(FOLDER) == NEW
     assert disk.previous(FOLDER) == OLD
     assert store.unwritten() == []
+    assert store.unwritten_certificates() == set()
+    disk.full = lambda: True
+    store.store(FOLDER, {"meta.json": b"3"})
+    assert store.unwritten_certificates() == set()  # of which the disk has what the others have
     assert disk.list("certificates") == ["a.example"]
 
 

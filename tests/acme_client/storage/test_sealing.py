@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_client.storage.etcd.sealing import NotOpened, Seals, SecretFault, read_secrets
+from acme_client.storage.etcd.sealing import NotOpened, Seals, SecretFault, new_secret, read_secrets
 
 KEY = "/treehouse/shop/certificates/a.example/:together"
 FOLDER = "certificates/a.example"
@@ -75,3 +75,13 @@ def test_a_new_secret_seals_and_the_old_one_opens_still() -> None:
 def test_a_secret_that_is_none_is_refused(text: str, said: str) -> None:
     with pytest.raises(SecretFault, match=said):
         read_secrets(text)
+
+
+def test_it_is_known_which_secret_has_sealed() -> None:
+    old, new = (read_secrets(new_secret()) for _ in range(2))
+    sealed = Seals(old).seal("/k", "members", b"x")
+    assert Seals(old).is_first("members", sealed)
+    both = Seals([*new, *old])
+    assert not both.is_first("members", sealed)
+    assert both.is_first("members", both.seal("/k", "members", b"x"))
+    assert not both.is_first("members", b"")
