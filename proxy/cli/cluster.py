@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..config.load import ConfigurationFaults, Options, cluster_secret_file, load
+from ..config.load import ConfigurationFaults, Options, cluster_secret, load
 from ..config.model import Cluster, Config
 from ..exit_status import FAILED, OK, USAGE
 from .asking import complain
@@ -38,22 +38,25 @@ def cluster() -> None:
 
 @cluster.command()
 @click.argument("file", type=PATH, required=False)
-@click.option("--group", default="65534", metavar="GROUP|GID", help="Who may read it; nogroup.")
+@click.option("--group", metavar="GROUP|GID", help="Who may read it; the server's group.")
 @server_options
-def init(file: Path | None, group: str, config: Path | None, state: Path | None) -> None:
+def init(file: Path | None, group: str | None, config: Path | None, state: Path | None) -> None:
     """Make the cluster's secret, in FILE or where the configuration has it. Once, on one machine.
+
+    The group that the server has in the configuration may read it, without one nogroup.
 
     \b
     sudo treehouse-proxy cluster init
     """
     from acme_client.storage.etcd.sealing import new_secret
 
-    from ..config.checks.accounts import find_group
+    from ..config.checks.accounts import NOBODY, find_group
     from ..config.syntax.faults import Wrong
 
     try:
-        target = file or cluster_secret_file(config) or _SECRET_FILE
-        gid = find_group(group)
+        place = cluster_secret(config)
+        target = file or place.file or _SECRET_FILE
+        gid = find_group(group) if group else place.gid
     except ConfigurationFaults as faults:
         complain(str(faults), USAGE)
     except Wrong as wrong:
@@ -70,7 +73,7 @@ def init(file: Path | None, group: str, config: Path | None, state: Path | None)
         complain(f"{target} cannot be made: {error.strerror}", FAILED)
     with os.fdopen(fd, "w") as out:
         if os.geteuid() == 0:
-            os.fchown(fd, 0, gid)
+            os.fchown(fd, 0, NOBODY if gid is None else gid)
         os.fchmod(fd, 0o640)
         out.write(new_secret() + "\n")
         out.flush()

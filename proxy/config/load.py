@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import open_files
 from .checks import consistency, descriptors, own_filters, surprises
@@ -138,18 +140,33 @@ def state_directory(config: Path | None, state: Path | None) -> Path:
     return found
 
 
-def cluster_secret_file(config: Path | None) -> Path | None:
-    """Return the file that ``cluster.secret_file`` names; None where nothing does. Only that one
-    key is read: the file may not be there yet. Raises `ConfigurationFaults` when ``config`` cannot
-    be read."""
+class SecretsPlace(NamedTuple):
+    """Where the cluster's secret is to be: the file that ``cluster.secret_file`` names, and the
+    group that the server has by ``group`` or ``user``; each None where nothing says it."""
+
+    file: Path | None = None
+    gid: int | None = None
+
+
+def cluster_secret(config: Path | None) -> SecretsPlace:
+    """Return where the cluster's secret is to be. Only these keys are read: the file may not be
+    there yet. Raises `ConfigurationFaults` when ``config`` cannot be read."""
     if config is None and not os.access(flags.DEFAULT_CONFIG, os.R_OK):
-        return None
+        return SecretsPlace()
     draft = Draft.of_file(Options(config=config), "treehouse-proxy")
     if draft.faults and not draft.tree:
         raise ConfigurationFaults(draft.faults)
     section = draft.tree.get("cluster")
     word = section.get("secret_file") if isinstance(section, dict) else None
-    return draft.base / word if isinstance(word, str) else None
+    file = draft.base / word if isinstance(word, str) else None
+    group, user = draft.tree.get("group"), draft.tree.get("user")
+    gid = None
+    with contextlib.suppress(Wrong):  # which `check` tells
+        if isinstance(group, str):
+            gid = find_group(group)
+        elif isinstance(user, str):
+            gid = find_user(user)[1]
+    return SecretsPlace(file, gid)
 
 
 # Who the program becomes, and where its state lies

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from acme_client.certificates.copies import Copies
 from acme_client.certificates.folder_names import FOLDER
 from acme_client.certificates.repository import CHAIN, KEY, META, files_of, folder_of
 from acme_client.cluster import bookmark
@@ -105,6 +106,9 @@ class Machine:
                     time.sleep(0.01)  # a thread that tells nobody how far it is
             finally:
                 node.close()
+                for thread in threading.enumerate():  # what it has begun to write is written
+                    if thread.name == "cluster-certificates":
+                        thread.join(60)
             assert node._shared is not None
             assert isinstance(node._shared.api, Counted)
             return node._shared.api.read
@@ -122,7 +126,9 @@ class Machine:
     def _has_noted(self, node: Node) -> int | None:
         if node._bookmark is None or node._bookmark._edition is None:
             return None
-        return len(json.loads(self.disk.load(OWN)[FILE])["certificates"])
+        noted = json.loads(self.disk.load(OWN)[FILE])["certificates"]
+        outdated = Copies(self.disk, noted).verify()  # since the note that was written before
+        return len(noted) - len(outdated)
 
     def serial(self, name: str) -> bytes | None:
         return self.disk.load(folder_of(name)).get(CHAIN)
