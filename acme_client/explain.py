@@ -163,7 +163,8 @@ _NO_ADDRESS = Advice(
 )
 _NOT_US_ON_80 = Advice(
     "somebody answered the CA on port 80 at the name's address, but not with what only this server "
-    "knows: another server, an old address (often the AAAA record), or a proxy in between",
+    "knows: another server (of several machines, one that is not in the cluster), an old address "
+    "(often the AAAA record), or a proxy in between",
     _REACH,
 )
 _NOT_US_ON_443 = Advice(

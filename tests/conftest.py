@@ -1,5 +1,6 @@
-"""For all tests: none is about how fast this machine is, and one that fails shows what the real
-programs had to say that it had started."""
+"""For all tests: none is about how fast this machine is, or draws other examples the next time, and
+one that fails shows what the real programs had to say that it had started. What looks for examples
+that nobody has seen are `make fuzz` and `make years`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from hypothesis import settings
 
 from support.program import log_capture
 
-settings.register_profile("any-machine", deadline=None)
+settings.register_profile("any-machine", deadline=None, derandomize=True)
 settings.load_profile("any-machine")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -19,6 +19,9 @@ from .folder_names import names_of
 from .repository import folder_of, pair_of
 
 T = TypeVar("T")
+
+# So many certificates are read one by one at a start.
+_ONE_BY_ONE = 20
 
 
 class Copies:
@@ -104,6 +107,11 @@ class Copies:
             return where, {
                 name: digest for name, digest in self._same.items() if name not in left_out
             }
+
+
+def is_much(doubtful: Collection[str], wanted: Collection[str]) -> bool:
+    """Whether so many certificates have to be read that reading all takes fewer calls."""
+    return len(doubtful) > max(_ONE_BY_ONE, len(wanted) // 4)
 
 
 def _digest(files: Files) -> str:

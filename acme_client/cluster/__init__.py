@@ -7,6 +7,7 @@ accounts      accounts with CAs and the built-in root, made once
 shared_names  names on demand, each asked about once
 spare         this machine's disk, and memory for what it does not take
 replica       certificates for a machine that orders none
+others        the other machines as the scheduler is told of them, and as they are noted
 company       which machines are there
 members       what each says of itself: its wishes, its clock
 challenges    every machine answers them before the CA is told to look

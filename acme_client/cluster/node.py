@@ -4,10 +4,7 @@ A machine that may order (`ClusterSettings.order`) does so like every other: whi
 attempt is decided for each certificate (`certificates.ranks`), and made right by a lock in the
 engine. What the lifecycle needs for that is here (`Shared`): the engine as a store, the
 certificates and accounts that are everybody's, and what is known of the machines that live
-(`peers`). A machine that orders nothing takes certificates (`replica`).
-
-Who the others are is on the local disk too, for a start without the engine: a machine that orders
-alone has to know its place among them.
+(`others`). A machine that orders nothing takes certificates (`replica`).
 
 Nothing here is in a request's way, and nothing runs in the thread whose silence is taken for a
 hang: one thread looks at the engine, and `company` has another one. Every fault of the engine ends
@@ -20,13 +17,13 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from ..certificates import wishes
-from ..certificates.copies import Copies
+from ..certificates.copies import Copies, is_much
 from ..certificates.folder_names import FOLDER as CERTIFICATES
 from ..certificates.folder_names import names_of
-from ..certificates.peers import Member, Peers
+from ..certificates.peers import Peers
 from ..certificates.shared_repository import SharedRepository
 from ..late_dataclass import dataclass
 from ..link import INTERNAL, CertificateSpec, Link
@@ -38,12 +35,12 @@ from ..storage.etcd.sealing import SecretFault
 from ..storage.etcd.store import EtcdStore
 from ..storage.etcd.watch import Watch
 from ..storage.store import Changes, Store
-from . import recollection
 from .accounts import ACCOUNTS, ROOT, SharedFiles
 from .bookmark import Bookmark
 from .company import PAUSES, Company
 from .faults import Faults
 from .gate import Gate
+from .others import Met, Others
 from .replica import Replica
 from .settings import VERSION, ClusterSettings
 from .shared_names import SharedNames
@@ -60,10 +57,6 @@ PART, PART_FORMAT = "certificates", "format"
 _LOOK_EVERY = 30.0
 # A node that orders waits for so long to learn what the engine has, before it orders anything.
 _LEARNS_WITHIN = 20.0
-# So many certificates are read one by one at a start.
-_ONE_BY_ONE = 20
-# Clocks that have come or gone apart by less than this are no news.
-_CLOCK_NEWS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +105,8 @@ class Node:
         self._wishes = {one.name: wishes.of(one) for one in wanted}
         self.peers = Peers(settings.node, orders=settings.order, alone_below=settings.order_below)
         """What the scheduler knows of the other machines."""
-        self._members: Mapping[str, Member] = {}
-        self._told_away: bool | None = None
-        self._meeting = threading.Lock()
         self._learnt = threading.Event()  # what the engine has, or that it cannot be asked
         self._stir = threading.Event()
-        self._lock = threading.Lock()
-        self._to_take: set[str] = set()
         self._company: Company | None = None
         self._replica: Replica | None = None
         self._shared: EtcdStore | None = None
@@ -146,6 +134,9 @@ class Node:
         directories.pop(INTERNAL, None)
         directory = directories.most_common(1)[0][0] if directories else ""
         self._unheard = Unheard(settings, local, link, self.peers, self._faults, directory)
+        self._others = Others(
+            settings, local, self._wishes, self.peers, self._unheard, self._turned
+        )  # fmt: skip
         self.link: Link = link
         """The link by which challenges are answered on every machine."""
         if self._shared is not None:
@@ -161,9 +152,7 @@ class Node:
         """Begin. ``look``: have the stores looked at; ``meet``: `peers` have changed; both are
         called by any thread."""
         self._look, self._meet = look, meet
-        self._members = recollection.recall(self._local, self._settings, self._wishes)
-        if self._members:  # until they can be heard; nobody was away for that
-            self.peers.told(self._members, away=True)
+        self._others.recall()
         self._unheard.begin()
         if self._company is None:
             log.error("cluster %s: %s; what is on the disk is served", self._name, self._fault)
@@ -226,7 +215,7 @@ class Node:
                 if self.shared is not None:
                     self._open(self.shared, certificates, again=is_learnt)
                 else:
-                    self._take(certificates, again=is_learnt, due=due)
+                    self._follow(certificates, again=is_learnt, due=due)
                 is_learnt = True
                 if self._bookmark is not None and self._copies is not None:
                     self._bookmark.keep(certificates, self._copies)
@@ -270,7 +259,7 @@ class Node:
             return
         repository = shared.repository
         doubtful = repository.doubtful()
-        if not certificates.goes_on or _is_much(doubtful, self._wishes):
+        if not certificates.goes_on or is_much(doubtful, self._wishes):
             repository.catch_up(self._of_the_engine().load_all(CERTIFICATES))
         else:
             repository.catch_up_with(doubtful, names_of(certificates.folders()))
@@ -325,65 +314,36 @@ class Node:
     def _met(self) -> None:
         """Do what follows from who is there, and from whether they can be heard. Any thread
         may."""
-        self._see_peers()
+        self._others.see(self._met_now)
         self._unheard.see(hears=self._company is not None and self._company.hears)
 
-    def _see_peers(self) -> None:
-        """Tell the scheduler who is there, what they want, and whether they can be heard. Any
-        thread may."""
-        with self._meeting:
-            away = bool(self._faults.text)
-            found = {} if self._company is None or away else self._company.peers()
-            members = found if self._settings.node in found else self._members
-            if not members:
-                return
-            others, rest = _news(self._members, members)
-            heard = "" if self._company is None else self._company.thumbprint
-            if others or heard not in ("", self._unheard.told):
-                self._unheard.told = heard or self._unheard.told
-                recollection.remember(
-                    self._local, self._settings, members, self._wishes, self._unheard.told
-                )
-            if others or rest or away != self._told_away:
-                is_back = self.peers.away and not away
-                if away != self._told_away:
-                    self._stir.set()
-                self._members, self._told_away = members, away
-                self.peers.told(members, away=away)
-                self._meet()
-                if is_back:
-                    self._look()  # what was made alone is shared
-                if self._company is not None:
-                    self._company.stir()  # it may be that this machine orders from now on
+    def _met_now(self) -> Met:
+        away, company = bool(self._faults.text), self._company
+        if company is None:
+            return Met({}, "", away)
+        return Met({} if away else company.peers(), company.thumbprint, away)
 
-    def _take(self, certificates: Watch, *, again: bool, due: bool) -> None:
-        """Take what has changed in the engine, on a machine that orders nothing."""
-        replica = self._replica
-        if replica is None:
-            return
-        taken = False
-        with self._lock:
-            self._to_take |= replica.hear(certificates.changed)
-            if due:
-                self._to_take |= replica.refused_folders()
-            to_take, self._to_take = self._to_take, set()
-        try:
-            if not again:
-                doubtful = replica.doubtful_folders()
-                if not certificates.goes_on or _is_much(doubtful, replica.wanted):
-                    taken, to_take = replica.take_all(), set()
-                else:
-                    to_take |= doubtful
-            while to_take and not self._closing.is_set():
-                taken |= replica.take(next(iter(to_take)))
-                to_take.pop()
-        finally:
-            with self._lock:
-                self._to_take |= to_take
-            if taken:
-                self._look()
-                if self._company is not None:
-                    self._company.stir()
+    def _turned(self, before: bool, now: bool) -> None:
+        """The others are other ones than they were, or are away ``now`` and were not ``before``, or
+        the other way round."""
+        if before != now:
+            self._stir.set()
+        self._meet()
+        if before and not now:
+            self._look()  # what was made alone is shared
+        if self._company is not None:
+            self._company.stir()  # it may be that this machine orders from now on
+
+    def _follow(self, certificates: Watch, *, again: bool, due: bool) -> None:
+        if self._replica is not None:
+            over = self._closing.is_set
+            self._replica.follow(certificates, self._took, over, again=again, due=due)
+
+    def _took(self) -> None:
+        """A machine that orders nothing has taken certificates."""
+        self._look()
+        if self._company is not None:
+            self._company.stir()
 
     # Others
 
@@ -407,7 +367,7 @@ class Node:
         if self.shared is not None:
             found |= self.shared.repository.behind()
         elif self._replica is not None:
-            found |= self._replica.behind(tuple(self._to_take))
+            found |= self._replica.behind()
         return len(found)
 
     def _ordering(self) -> list[str]:
@@ -454,28 +414,3 @@ class Node:
             if counted != self._counted and counted is not None:
                 self._counted = counted
                 self._tell_engine(counted)
-
-
-def _is_much(doubtful: Collection[str], wanted: Collection[str]) -> bool:
-    """Whether so many certificates have to be read that reading all takes fewer calls."""
-    return len(doubtful) > max(_ONE_BY_ONE, len(wanted) // 4)
-
-
-def _news(before: Mapping[str, Member], now: Mapping[str, Member]) -> tuple[bool, bool]:
-    """Whether machines have come or gone, order or want something else than before; and whether a
-    clock is another one."""
-    if before.keys() != now.keys():
-        return True, True
-    pairs = [(before[node], now[node]) for node in now]
-    others = any(
-        one.orders != other.orders
-        or (one.wishes is not other.wishes and one.wishes != other.wishes)
-        for one, other in pairs
-    )
-    return others, any(_is_another(one.clock, other.clock) for one, other in pairs)
-
-
-def _is_another(before: float | None, now: float | None) -> bool:
-    if before is None or now is None:
-        return before is not now
-    return abs(before - now) > _CLOCK_NEWS

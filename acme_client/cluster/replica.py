@@ -12,15 +12,16 @@ certificate, which it knows already.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from ..certificates.copies import Copies
+from ..certificates.copies import Copies, is_much
 from ..certificates.folder_names import FOLDER, folder_name, known_name, names_of
 from ..certificates.offered import Refusals, judged
 from ..certificates.repository import META, files_of, folder_of, pair_of
 from ..errors import IssuanceError
 from ..storage.etcd.store import EtcdStore
+from ..storage.etcd.watch import Watch
 from ..storage.store import Store, Unreadable
 from ..text import spell
 from ..x509.verify import CertificateAndKey, CertificateInfo, read
@@ -30,7 +31,7 @@ log = logging.getLogger("treehouse.certifier")
 
 class Replica:
     """``wanted``: the names that each certificate is wanted for; ``noted``: what an earlier process
-    has noted of its `copies`. Used by one thread."""
+    has noted of its `copies`. One thread takes."""
 
     def __init__(
         self,
@@ -47,16 +48,49 @@ class Replica:
         self.wanted = wanted
         self._now = now
         self._refusals = Refusals()
+        self._untaken: set[str] = set()  # folders that have changed and were not looked at yet
 
     @property
     def refused(self) -> dict[str, str]:
         """Why what the engine has is not taken, by name."""
         return self._refusals.by_name
 
-    def behind(self, untaken: Collection[str]) -> set[str]:
-        """Name the certificates of which the engine has another one than this machine: those in
-        folders that were not looked at yet, and those that are not taken."""
-        return (names_of(untaken) & self.wanted.keys()) | self.refused.keys()
+    def behind(self) -> set[str]:
+        """Name the certificates of which the engine has another one than this machine: those that
+        were not looked at yet, and those that are not taken. Any thread may call."""
+        return (names_of(tuple(self._untaken)) & self.wanted.keys()) | self.refused.keys()
+
+    def follow(
+        self,
+        watch: Watch,
+        took: Callable[[], object],
+        is_over: Callable[[], bool],
+        *,
+        again: bool,
+        due: bool,
+    ) -> None:
+        """Take what has changed in the engine, or at first (not ``again``) what is in doubt; where
+        it is ``due``, what was refused before as well. ``took`` is called if anything was taken,
+        ``is_over`` tells whether to go on. Raises OSError; what is left is taken the next time."""
+        self._untaken |= self.hear(watch.changed)
+        if due:
+            self._untaken |= self.refused_folders()
+        taken = False
+        try:
+            if not again:
+                doubtful = self.doubtful_folders()
+                if not watch.goes_on or is_much(doubtful, self.wanted):
+                    taken = self.take_all()
+                    self._untaken.clear()
+                else:
+                    self._untaken |= doubtful
+            while self._untaken and not is_over():
+                folder = next(iter(self._untaken))
+                taken |= self.take(folder)
+                self._untaken.discard(folder)
+        finally:
+            if taken:
+                took()
 
     def refused_folders(self) -> set[str]:
         """Name what was not taken: it may be wanted by now, or what is here may have ended."""

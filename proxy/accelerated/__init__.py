@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 NAME = "proxy.accelerated.lane"
 # Of lane.c and of the Python that calls it; lane.c has the same number. It is raised with every
 # change after which one of the two no longer fits an older form of the other.
-REVISION = 5
+REVISION = 6
 
 
 class Gatherer(Protocol):
@@ -68,6 +68,12 @@ class Lane(Protocol):
     def text_line(self, moment: str, exchange: object, own_id: str, /) -> str | None: ...
 
     def json_line(self, moment: str, exchange: object, own_id: str, /) -> str | None: ...
+
+    def bind_answers(self, response: type, serialised: type, /) -> None: ...
+
+    def plain_answer(
+        self, request: object, response: object, date_field: bytes, /
+    ) -> bytes | None: ...
 
     def bind_openssl(self, kind: type, at: int, /, *addresses: int) -> None: ...
 

@@ -18,6 +18,7 @@
  *     gatherer.h    gatherer
  *     forwarding.h  forwarder
  *     making.h      maker
+ *     answers.h     plain_answer
  *     tls.h         shake, disable_auto_retry, close_notify
  */
 
@@ -33,6 +34,7 @@
 #include "gatherer.h"
 #include "forwarding.h"
 #include "making.h"
+#include "answers.h"
 #include "tls.h"
 
 /* exchange(connection, request, started): a new `proxy.protocol.exchange.Exchange`. */
@@ -120,6 +122,8 @@ static PyMethodDef functions[] = {
     {"json_line", (PyCFunction)(void (*)(void))json_line, METH_FASTCALL, NULL},
     {"gatherer", (PyCFunction)(void (*)(void))gatherer, METH_FASTCALL, NULL},
     {"forwarder", (PyCFunction)(void (*)(void))forwarder, METH_FASTCALL, NULL},
+    {"bind_answers", (PyCFunction)(void (*)(void))bind_answers, METH_FASTCALL, NULL},
+    {"plain_answer", (PyCFunction)(void (*)(void))plain_answer, METH_FASTCALL, NULL},
     {"maker", (PyCFunction)(void (*)(void))maker, METH_FASTCALL, NULL},
     {"bind_openssl", (PyCFunction)(void (*)(void))bind_openssl, METH_FASTCALL, NULL},
     {"shake", shake, METH_O, NULL},
@@ -153,7 +157,7 @@ PyMODINIT_FUNC PyInit_lane(void)
         return NULL;
     PyObject *module = PyModule_Create(&definition);
     /* Of this file and of what calls it; `proxy.accelerated` has the same number. */
-    if (module != NULL && PyModule_AddIntConstant(module, "REVISION", 5) < 0)
+    if (module != NULL && PyModule_AddIntConstant(module, "REVISION", 6) < 0)
         Py_CLEAR(module);
     return module;
 }

@@ -24,15 +24,11 @@ class UnheardChallenges:
     """``expected``: whether challenges may be in force that no certifier has told of yet."""
 
     def __init__(self, *, expected: bool = False) -> None:
-        self._expected = expected
+        self.expected = expected
         self._waiting: set[asyncio.Future[None]] = set()
 
-    @property
-    def expected(self) -> bool:
-        return self._expected
-
     def expect(self, *, on: bool) -> None:
-        self._expected = on
+        self.expected = on
         self.come()
 
     def come(self) -> None:
@@ -46,7 +42,7 @@ class UnheardChallenges:
         any more, when it takes too long, and at once where too many wait already."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _WITHIN
-        while (found := find()) is None and self._expected:
+        while (found := find()) is None and self.expected:
             if loop.time() >= deadline or len(self._waiting) >= _MOST:
                 break
             future = loop.create_future()

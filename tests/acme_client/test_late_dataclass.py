@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import pickle
 from dataclasses import FrozenInstanceError, field
 from typing import ClassVar
@@ -144,3 +145,61 @@ def test_functions_that_were_made_now_are_not_made_later(monkeypatch: pytest.Mon
     assert repr(Early(2)).endswith("Early(x=2)")
     make_now(Early)
     assert vars(Early)["__init__"] is made
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    word: str
+    more: list[str] = field(default_factory=list)
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            raise ValueError("less than nothing")
+
+
+@dataclass(slots=True)
+class Named:
+    word: str
+    last: str = field(default="z", kw_only=True)
+
+
+@dataclass(slots=True)
+class Selfish:
+    self: int
+    _late_x: int = 2
+
+
+@pytest.mark.parametrize("cls", [Point, Placed, Counter, Itself, Derived, Named, Selfish])
+def test_init_has_the_arguments_that_dataclasses_gives_it(cls) -> None:
+    frozen = cls.__dataclass_params__.frozen
+    written = vars(late_dataclass._standard(cls, "__init__", frozen))["__init__"]
+    ours = late_dataclass._plain_init(cls, frozen)
+    assert (ours is None) == (cls in (Counter, Named, Selfish))
+    if ours is not None:
+        assert arguments_of(ours) == arguments_of(written)
+        assert ours.__annotations__ == written.__annotations__
+
+
+def arguments_of(function) -> list[tuple[object, ...]]:
+    """Names, kinds and defaults; a factory's stand-in by what it is."""
+    return [
+        (one.name, one.kind, type(one.default) if repr(one.default)[0] == "<" else one.default)
+        if one.default is not late_dataclass._ABSENT
+        else (one.name, one.kind, type(dataclasses._HAS_DEFAULT_FACTORY))
+        for one in inspect.signature(function).parameters.values()
+    ]
+
+
+def test_each_object_has_what_its_factory_makes_and_is_looked_at_when_it_is_there() -> None:
+    one, other = Derived("a"), Derived("a")
+    assert one == other
+    assert one.more is not other.more
+    given = ["x"]
+    assert Derived("a", given).more is given
+    with pytest.raises(ValueError, match="less than nothing"):
+        Derived("a", size=-1)
+    with pytest.raises(TypeError, match=r"Derived\.__init__\(\) missing 1 required"):
+        Derived()
+    assert Named("a", last="b").last == "b"
+    assert Selfish(1)._late_x == 2

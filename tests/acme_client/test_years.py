@@ -232,6 +232,7 @@ def test_a_life_on_a_real_disk(fast_disk: Path) -> None:
 
 @hypothesis_settings(
     max_examples=int(os.environ.get("YEARS_EXAMPLES", "100")),
+    derandomize="YEARS_EXAMPLES" not in os.environ,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -109,22 +109,20 @@ class EtcdApi:
 
     def call(self, path: str, body: Body) -> Answer:
         """Return the answer to one call. Raises `Unreachable`, `Full` or `Refused`."""
+        token = self._token
         try:
             return self._anywhere(path, body)
         except Refused as refusal:
-            if self._login is None or not _wants_a_login(refusal):
-                raise
-            self._log_in()
+            self._log_in_for(refusal, token)
             return self._anywhere(path, body)
 
     def of_member(self, endpoint: str, path: str, body: Body) -> Answer:
         """Return the answer of this member. Raises as `call`."""
+        token = self._token
         try:
             return self._at(endpoint, path, body)
         except Refused as refusal:
-            if self._login is None or not _wants_a_login(refusal):
-                raise
-            self._log_in()
+            self._log_in_for(refusal, token)
             return self._at(endpoint, path, body)
 
     def close(self) -> None:
@@ -142,6 +140,20 @@ class EtcdApi:
         """Yield what a call has to say until it ends: by `Unreachable`, `Refused` or the end of a
         silence. A member that loses its leader ends it, and so does whoever shuts down the socket
         that was ``opened``."""
+        token, begun = self._token, False
+        try:
+            for answer in self._stream(path, body, opened):
+                begun = True
+                yield answer
+        except Refused as refusal:
+            if begun:
+                raise
+            self._log_in_for(refusal, token)
+            yield from self._stream(path, body, opened)
+
+    def _stream(
+        self, path: str, body: Body, opened: Callable[[socket.socket], object]
+    ) -> Iterator[Answer]:
         number = self._first
         endpoint = self.endpoints[number % len(self.endpoints)]
         connection = self._connection(endpoint, self._answers_within)
@@ -188,7 +200,7 @@ class EtcdApi:
             self._answered(number)
             self.passage.note(asked_at, _revision(answer))
             return answer
-        self.fault = "; ".join(troubles)
+        self.fault = "; ".join(sorted(troubles))  # whichever was asked first
         raise Unreachable(errno.EHOSTUNREACH, self.fault)
 
     def _answered(self, number: int) -> None:
@@ -289,6 +301,22 @@ class EtcdApi:
     def _client_has_expired(self) -> bool:
         return self._client_ends is not None and time.time() >= self._client_ends
 
+    def _log_in_for(self, refusal: Refused, token: str) -> None:
+        """Log in where that may help a request that was refused with this ``token``; another thread
+        may have done so. Else raises the refusal.
+
+        Who shows a client certificate is a user of its common name, which is empty: without a token
+        that one is denied everything."""
+        helps = (
+            refusal.code == _UNAUTHENTICATED
+            or (refusal.code == _INVALID and "user name is empty" in str(refusal.strerror))
+            or (refusal.code == _DENIED and not token)
+        )
+        if self._login is None or not helps:
+            raise refusal
+        if not self._token or self._token == token:
+            self._log_in()
+
     def _log_in(self) -> None:
         if self._login is None:
             return
@@ -329,12 +357,6 @@ def _revision(answer: Answer) -> int:
     return number(header.get("revision")) if isinstance(header, dict) else 0
 
 
-def _wants_a_login(refusal: Refused) -> bool:
-    return refusal.code == _UNAUTHENTICATED or (
-        refusal.code == _INVALID and "user name is empty" in str(refusal.strerror)
-    )
-
-
 def _result(data: bytes) -> Answer:
     """Return an answer, or what a line of a stream has. Raises ValueError, `Refused`."""
     answer = json.loads(data)
@@ -353,6 +375,8 @@ def _error(data: bytes, status: int) -> OSError:
         text = str(said.get("message") or said.get("error"))
         code = number(said.get("grpc_code") or said.get("code"))
     except (ValueError, AttributeError, KeyError):
+        if b"CommonName" in data:
+            return Unreachable(errno.EACCES, remedies.CLIENT_NAMED)
         if status == http.client.NOT_FOUND:
             return Refused(remedies.NO_GATEWAY, 0)
         return Unreachable(errno.EPROTO, f"an answer with status {status} that is no etcd's")

@@ -13,6 +13,7 @@ SPEAKS_TLS = "it ended the connection at once, as members do that speak TLS"
 NO_TLS = "it does not speak TLS there"
 ASKS_CLIENTS = "it ended the connection, as etcd does without a client certificate"
 NOT_OUR_CLIENT = "it does not take our client certificate (cluster.cert_file)"
+CLIENT_NAMED = "where users log in, it takes no client certificate with a common name"
 CLIENT_EXPIRED = "our client certificate (cluster.cert_file) has expired"
 UNTRUSTED = "its certificate is not trusted"
 UNNAMED = "its name cannot be looked up"
@@ -33,6 +34,8 @@ _REMEDIES = {
         "have cluster.cert_file made by the CA that etcd trusts (ETCD_TRUSTED_CA_FILE), for "
         "clients (extendedKeyUsage clientAuth)"
     ),
+    CLIENT_NAMED: "have cluster.cert_file made without a common name (CN)",
+    "uthentication failed": "see cluster.user and cluster.password_file",
     CLIENT_EXPIRED: "have it made anew, and reload",
     "ot valid for": "ask etcd by a name or an address that its certificate has (ETCD_CERT_FILE)",
     "certificate has expired": "have etcd's certificate made anew (ETCD_CERT_FILE)",

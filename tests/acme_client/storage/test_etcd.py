@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from acme_client.storage.etcd.api import EtcdApi, Login, Refused, encoded
+from acme_client.storage.etcd.api import Body, EtcdApi, Login, Refused, encoded
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from acme_client.storage.etcd.store import EtcdStore, Unreadable
 from acme_client.storage.store import Conflict, Edit, Fenced, Full, Unreachable
@@ -321,6 +321,42 @@ def test_a_user_logs_in_and_may_do_what_its_role_says(etcd: Etcd) -> None:
     store.close()
 
 
+def logs_in_beside_its_certificate(etcd: Etcd, context: ssl.SSLContext) -> None:
+    """Where users log in, whoever shows a certificate is the user of its common name, which is
+    denied everything, until there is a login."""
+
+    def once(path: str, body: Body, tls: ssl.SSLContext, login: Login | None = None) -> object:
+        with contextlib.closing(EtcdApi(etcd.endpoints, tls, login)) as api:
+            return api.call(path, body)
+
+    where = {"key": encoded(PREFIX), "range_end": encoded(f"{PREFIX[:-1]}0")}
+    for path, body in (
+        ("user/add", {"name": "root", "password": "root-word"}),
+        ("user/grant", {"user": "root", "role": "root"}),
+        ("user/add", {"name": "node", "password": "node-word"}),
+        ("role/add", {"name": "nodes"}),
+        ("role/grant", {"name": "nodes", "perm": {"permType": "READWRITE", **where}}),
+        ("user/grant", {"user": "node", "role": "nodes"}),
+        ("enable", {}),
+    ):
+        once(f"/v3/auth/{path}", body, context)
+    login = Login("node", "node-word")
+    store = EtcdStore(EtcdApi(etcd.endpoints, context, login), PREFIX, SEALS)
+    store.store(FOLDER, NEW)
+    assert store.load(FOLDER) == NEW
+    store.store(FOLDER, OLD)
+    store.close()
+    watching = EtcdApi(etcd.endpoints, context, login)
+    said = watching.stream("/v3/watch", {"create_request": where}, lambda _sock: None)
+    assert next(said)["created"]
+    said.close()  # type: ignore[attr-defined] # it is a generator
+    watching.close()
+    asked = "/v3/kv/range", {"key": encoded(PREFIX)}
+    with pytest.raises(Refused, match="authentication failed"):
+        once(*asked, context, Login("node", "wrong"))
+    once("/v3/auth/disable", {}, context, Login("root", "root-word"))
+
+
 def test_an_engine_with_tls_is_known_by_its_certificate(tmp_path: Path) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
     ca, pair = tmp_path / "ca.pem", tmp_path / "pair.pem"
@@ -342,6 +378,7 @@ def test_an_engine_with_tls_is_known_by_its_certificate(tmp_path: Path) -> None:
         store.store(FOLDER, OLD)
         assert store.load(FOLDER) == OLD
         store.close()
+        logs_in_beside_its_certificate(etcd, context)
         doubtful = ssl.create_default_context()
         stranger.configure_trust(doubtful)
         unknown = ssl.create_default_context(cafile=str(ca))

@@ -113,6 +113,26 @@ def test_a_member_that_took_us_before_is_lost_and_not_misled() -> None:
         api.close()
 
 
+def test_a_client_certificate_with_a_common_name() -> None:
+    """As etcd's gateway says it, where users log in."""
+    said = (
+        b"CommonName of client sending a request against gateway will be ignored and not used as "
+        b"expected\n"
+    )
+
+    def refuses(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said)
+        )
+
+    with member(refuses) as address:
+        api = EtcdApi([f"http://{address}"], answers_within=60)
+        with pytest.raises(Unreachable, match=remedies.CLIENT_NAMED):
+            api.call("/v3/kv/range", {"key": "AA=="})
+        api.close()
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,6 @@ from proxy.protocol import message
 from proxy.protocol.h1 import listening, reader, writer
 from proxy.protocol.h1.listening import Listening
 from proxy.protocol.h1.reader import RequestReader
-from proxy.protocol.h1.writer import ResponseWriter
 from proxy.protocol.message import Connection, Response
 from proxy.transport import deadlines, tls_stream
 from proxy.transport.deadlines import Timeouts
@@ -51,7 +51,7 @@ def makers() -> list[tuple[Callable[..., Any], Callable[..., Any], int]]:
         (Connection, message.in_c(lane()), 4),
         (Timeouts, deadlines.in_c(lane()), 2),
         (RequestReader, reader.in_c(lane()), 4),
-        (ResponseWriter, writer.in_c(lane()), 3),
+        (writer.accelerated(lane()), writer.in_c(lane()), 3),
         (Listening, listening.in_c(lane()), 11),
         (Arrival, tls_arrival.in_c(lane()), 6),
         (Life, lives.in_c(lane()), 3),
@@ -63,7 +63,7 @@ def test_an_object_is_like_pythons(which: int) -> None:
     python, in_c, count = makers()[which]
     values = [object() for _ in range(count)]
     made, expected = in_c(*values), python(*values)
-    assert type(made) is type(expected)
+    assert type(made).__qualname__ == type(expected).__qualname__
     assert facts(made) == facts(expected)
     with pytest.raises(TypeError):
         in_c(*values[1:])
@@ -145,14 +145,19 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
     def all_of_it() -> None:
         make(given)
         copies(lane(), pattern, "b")
-        with pytest.raises(TypeError):
-            make()
-        with pytest.raises(TypeError):
-            lane().maker(pattern, ("b",), ("c",))
+        for wrong in (make, lambda: lane().maker(pattern, ("b",), ("c",))):
+            try:
+                wrong()
+            except TypeError:
+                continue
+            raise AssertionError("no error")
 
     all_of_it()
+    gc.collect()
     before = [sys.getrefcount(one) for one in watched]
-    for _ in range(300):
+    for _ in range(2000):
         all_of_it()
+    gc.collect()
     after = [sys.getrefcount(one) for one in watched]
-    assert [a - b for a, b in zip(after, before, strict=True) if abs(a - b) > 50] == []
+    # Whatever leaks once in a call would be 2000 now; None has some references from elsewhere.
+    assert [a - b for a, b in zip(after, before, strict=True) if abs(a - b) > 1000] == []
