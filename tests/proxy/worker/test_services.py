@@ -160,6 +160,7 @@ def test_where_port_80_sends_people(port: int, target: bytes, location: bytes) -
         (PSEUDONYM, "loop"),
         (b"another-1, " + PSEUDONYM, "loop"),
     ],
+    ids=["nobody", "another", "itself", "both"],  # its name is another one in each process
 )
 def test_port_80_does_not_send_this_server_round(given: bytes | None, told: int | str) -> None:
     certificates: Any = SimpleNamespace(find=lambda _name: object())
