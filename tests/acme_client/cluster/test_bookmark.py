@@ -31,7 +31,7 @@ from acme_client.link import Authority, CertificateSpec
 from acme_client.storage.etcd.api import Answer, Body, EtcdApi, decoded
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from acme_client.storage.etcd.store import EtcdStore
-from acme_client.storage.store import Unreachable
+from acme_client.storage.store import Edit, Unreachable
 from acme_client.x509.verify import CertificateAndKey
 from support.acme.certifier import FakeServer
 from support.acme.chains import DAY, chain
@@ -167,9 +167,11 @@ def engine(machine: Machine) -> Iterator[EtcdStore]:
 
 
 def put(engine: EtcdStore, *names: str, newer: int = 0) -> None:
+    # In one step: of two, the second is perhaps heard of after it was read, and read once more.
     for name in names:
-        engine.store(folder_of(name), {META: b'{"version": 1}'})
-        engine.store(folder_of(name), files_of(pair(name, newer)))
+        folder = folder_of(name)
+        record = {META: b'{"version": 1}'}
+        engine.change([Edit(folder, files_of(pair(name, newer))), Edit(folder, record)])
 
 
 def test_nothing_is_read_where_nothing_has_changed(machine: Machine, engine: EtcdStore) -> None:
