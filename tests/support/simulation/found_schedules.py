@@ -33,6 +33,7 @@ KILLED_AT_FAILURES = Drawn(
     restarts=[],
     fates=[0, 0, 5, 5],
     rng=[],
+    kills_are_borne=False,  # they cost no certificate here
 )
 
 # Years ahead for as long as can be borne: the pause of a day, which was nothing to a certificate that
@@ -74,7 +75,7 @@ BEHIND_AT_AN_INCIDENT = Drawn(
 )
 
 # Kills that cost certificates of the CA's five a week, of which two certificates of six days for the
-# same names need nearly all: more than can be borne (`Drawn.bearable_fates`).
+# same names need nearly all: more than can be borne (`Drawn.bearable_kills`).
 KILLED_WITHOUT_ROOM = Drawn(
     days=6,
     information=False,
@@ -89,5 +90,18 @@ KILLED_WITHOUT_ROOM = Drawn(
     incidents=[],
     restarts=[],
     fates=[0, 5, 5, 0, 5],
+    rng=[],
+)
+# Four kills between the CA's word and the disk cost what is left of the week's five, and the CA is
+# away from before there is another one until the certificate has ended: more than can be borne, too.
+KILLED_FOUR_TIMES_AND_AWAY = Drawn(
+    days=9,
+    information=True,
+    wanted=FEW[1],
+    troubles=[(0.5, 1.0, "away", -HOUR, 0.5), *[(0.0, 0.0, "away", -HOUR, 0.5)] * 3],
+    broken=[],
+    incidents=[],
+    restarts=[],
+    fates=[0, 10, 0, 5, 5, 5, 5],
     rng=[],
 )

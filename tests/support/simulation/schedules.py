@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
@@ -34,8 +34,9 @@ from acme_client.link import ATTEMPTS_AT_ONCE, Authority, CertificateSpec
 WRONG_BY = (HOUR, 20 * HOUR, 2 * DAY, 30 * DAY, 365 * DAY, 4000 * DAY)
 
 
-# Certificates a week for the same names, of five that the CA allows.
-MOST_WITH_KILLS = 3.5
+# Of five certificates a week for the same names, which the CA allows, the last is not spent.
+MOST_A_WEEK = 4
+WEEK = 7 * DAY
 
 
 def catching_up(count: int) -> float:
@@ -192,6 +193,7 @@ class Drawn:
     restarts: list[float]
     fates: list[int]
     rng: list[float]
+    kills_are_borne: bool = True
 
     @property
     def lifetime(self) -> float:
@@ -202,14 +204,30 @@ class Drawn:
         return START + 3 * self.lifetime
 
     @property
-    def bearable_fates(self) -> list[int]:
-        """Without kills where there is no room for them: each may cost a certificate that the CA has
-        counted, and it allows five a week for the same names. Two certificates of six days for the
-        same names take nearly all of them."""
+    def bearable_kills(self) -> int:
+        """How many kills there is room for in a week: each may cost a certificate that the CA has
+        issued and nobody has kept, beside those that are needed for the same names."""
         sets = Counter(frozenset(one.names) for one in self.wanted)
-        between = self.days - left_at_renewal(self.lifetime) / DAY
-        weekly = max(sets.values()) * 7 / between
-        return self.fates if weekly < MOST_WITH_KILLS else []
+        between = self.days * DAY - left_at_renewal(self.lifetime)
+        return max(0, int(MOST_A_WEEK - max(sets.values()) * WEEK / between))
+
+    def fate(self) -> Callable[[float], int]:
+        """Return what tells, at the beginning of each attempt, at which of its steps the process is
+        killed: as drawn, but for kills that there is no room for (`kills_are_borne`)."""
+        fates = itertools.chain(self.fates, itertools.repeat(0))
+        killed: deque[float] = deque()
+
+        def next_one(now: float) -> int:
+            while killed and killed[0] <= now - WEEK:
+                killed.popleft()
+            if self.kills_are_borne and len(killed) >= self.bearable_kills:
+                return 0
+            step = next(fates)
+            if step:
+                killed.append(now)
+            return step
+
+        return next_one
 
     def schedule(self) -> Schedule:
         schedule = Schedule()
