@@ -55,7 +55,9 @@ class Company:
         def found(document: dict[str, Any]) -> list[dict[str, Any]]:
             return [one for one in document["certificates"] if one["name"] == name and fits(one)]
 
-        return found(node.running.await_status(node.state, lambda one: bool(found(one))))[0]
+        # An attempt that has failed is made again after a minute.
+        status = node.running.await_status(node.state, lambda one: bool(found(one)), within=150)
+        return found(status)[0]
 
     def come_for_one(self, node: Node) -> str:
         """A client comes for a name on demand, and again where the CA takes longer than it waits."""
