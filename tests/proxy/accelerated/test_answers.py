@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,21 +15,13 @@ from proxy.protocol.h1.serializer import SerialisedHead
 from proxy.protocol.h1.writer import ResponseWriter
 from proxy.protocol.message import Connection, Request, Response, Tunnel
 from proxy.transport.stream import StreamBroken, StreamTimeout
-from support.accelerated import lane
+from support.accelerated import lane, leaked
 
 DATE = b"date: Sun, 29 Nov 2026 16:00:00 GMT\r\n"
 HEAD = SerialisedHead(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n")
 DATED = SerialisedHead(b"HTTP/1.1 200 OK\r\ndate: then\r\n", True)
 TUNNEL = Tunnel(None, b"", print)  # type: ignore[arg-type] # nobody reads it
 UNSET = object()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _there_is_a_lane() -> None:
-    try:
-        lane()
-    except RuntimeError as error:
-        pytest.skip(str(error))
 
 
 class Stream:
@@ -144,11 +134,4 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
         assert lane().plain_answer(asked, other, DATE) is None
         lane().bind_answers(Response, SerialisedHead)
 
-    all_of_it()
-    gc.collect()
-    before = [sys.getrefcount(one) for one in watched]
-    for _ in range(2000):
-        all_of_it()
-    gc.collect()
-    after = [sys.getrefcount(one) for one in watched]
-    assert [a - b for a, b in zip(after, before, strict=True) if abs(a - b) > 1000] == []
+    assert leaked(watched, all_of_it, 1000) == []

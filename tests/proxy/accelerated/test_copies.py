@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -23,17 +21,9 @@ from proxy.transport.deadlines import Timeouts
 from proxy.worker import lives, tls_arrival
 from proxy.worker.lives import Life
 from proxy.worker.tls_arrival import Arrival
-from support.accelerated import lane
+from support.accelerated import lane, leaked
 
 UNSET = object()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _there_is_a_lane() -> None:
-    try:
-        lane()
-    except RuntimeError as error:
-        pytest.skip(str(error))
 
 
 def facts(made: object) -> dict[str, object]:
@@ -152,12 +142,4 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
                 continue
             raise AssertionError("no error")
 
-    all_of_it()
-    gc.collect()
-    before = [sys.getrefcount(one) for one in watched]
-    for _ in range(2000):
-        all_of_it()
-    gc.collect()
-    after = [sys.getrefcount(one) for one in watched]
-    # Whatever leaks once in a call would be 2000 now; None has some references from elsewhere.
-    assert [a - b for a, b in zip(after, before, strict=True) if abs(a - b) > 1000] == []
+    assert leaked(watched, all_of_it, 1000) == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from itertools import count
 from typing import Any
 
@@ -22,7 +20,7 @@ from proxy.handlers.upstream.request_head import (
 )
 from proxy.protocol.message import Connection, FieldBlock, Fields, Login, Request
 from proxy.protocol.rewritten import Rewritten
-from support.accelerated import lane
+from support.accelerated import lane, leaked
 
 HOST = (b"host", b"x.test")
 BLOCK = FieldBlock([HOST, (b"accept", b"*/*"), (b"te", b"trailers"), (b"connection", b"close")])
@@ -57,14 +55,6 @@ FIELDS = [
     (b"proxy-authorization", b"secret"),
     (b"accept-language", b"x" * 300),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _there_is_a_lane() -> None:
-    try:
-        lane()
-    except RuntimeError as error:
-        pytest.skip(str(error))
 
 
 def client(**more: Any) -> Connection:
@@ -248,14 +238,7 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
         assert accelerated._usual_head(strange, None, b"", b"", b"") is None
         lane().forwarder({}, {}, {}, FieldBlock, b"", b"", count())
 
-    all_of_it()
-    gc.collect()
-    before = [sys.getrefcount(one) for one in watched]
-    for _ in range(2000):
-        all_of_it()
-    gc.collect()
-    after = [sys.getrefcount(one) for one in watched]
-    assert [a - b for a, b in zip(after, before, strict=True) if abs(a - b) > 1000] == []
+    assert leaked(watched, all_of_it, 1000) == []
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from proxy.version import VERSION
 from proxy.worker import access_log
 from proxy.worker.access_lines import json_line, rfc3339, text_line
 from proxy.worker.access_log import AcceleratedAccessLog, AccessLog, new_access_log
-from support.accelerated import bound, lane
+from support.accelerated import bound, lane, leaked
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 HEAD = (
@@ -43,14 +43,6 @@ HEAD = (
     b"%bTE: trailers\r\n\r\n"
 )
 UNSET = object()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _there_is_a_lane() -> None:
-    try:
-        lane()
-    except RuntimeError as error:
-        pytest.skip(str(error))
 
 
 def connection() -> Connection:
@@ -543,13 +535,7 @@ def test_nothing_is_kept_and_nothing_is_lost() -> None:
     numbers = count()
     gatherer = lane().gatherer(lines, numbers, "prefix", rfc3339, False)
     watched += [lines, numbers, rfc3339, type(gatherer), lane().text_line]
-    all_of_it()
-    before = [sys.getrefcount(one) for one in watched]
-    for _ in range(2000):
-        all_of_it()
-    after = [sys.getrefcount(one) for one in watched]
-    # Whatever leaks once in a call would be 2000 now.
-    assert [a - b for a, b in zip(after, before, strict=True) if abs(a - b) > 100] == []
+    assert leaked(watched, all_of_it, 100) == []
 
 
 @pytest.mark.parametrize(

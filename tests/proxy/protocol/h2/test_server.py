@@ -851,28 +851,6 @@ async def test_a_drain_of_an_idle_connection(client: H2Client) -> None:
     assert client.goaways == [(LARGEST, 0), (1, 0)]
 
 
-async def test_a_client_that_reads_slowly_gets_all_of_its_last_answer(own_engine: bool) -> None:
-    """It sends window updates while it reads; to close before it has read would be a reset, which
-    takes away what is still on its way."""
-    service = Told(None)
-    service.ready[b"/"] = Response(200, [], b"x" * 200_000, shared=True)
-    hello = PREFACE + settings((4, LARGEST)) + window_update(0, LARGEST - 65535)
-    async with h2_conversation(service, own_engine=own_engine, hello=hello) as client:
-        client.credits = False
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await client.says(headers(1, GET))
-        await client.until(lambda: bool(service.ends))
-        client.shared.drain(asyncio.get_running_loop(), 0.0)
-        await client.says(frame(PING, 1, 0, b"draining"))
-        await client.until(lambda: not client.shared.connections)
-        for _ in range(5):
-            await client.time_passes(3)
-            await client.says(window_update(0, 1))
-        await client.hears_the_end()
-        assert client.body(1) == b"x" * 200_000
-        assert client.goaways == [(LARGEST, 0), (1, 0)]
-
-
 @contextlib.asynccontextmanager
 async def much_to_take(own_engine: bool) -> AsyncIterator[H2Client]:
     """A connection that is over for the server, while its client has nearly all to read yet."""
@@ -890,6 +868,18 @@ async def much_to_take(own_engine: bool) -> AsyncIterator[H2Client]:
         await client.says(frame(PING, 1, 0, b"draining"))
         await client.until(lambda: not client.shared.connections)
         yield client
+
+
+async def test_a_client_that_reads_slowly_gets_all_of_its_last_answer(own_engine: bool) -> None:
+    """It sends window updates while it reads; to close before it has read would be a reset, which
+    takes away what is still on its way."""
+    async with much_to_take(own_engine) as client:
+        for _ in range(5):
+            await client.time_passes(3)
+            await client.says(window_update(0, 1))
+        await client.hears_the_end()
+        assert client.body(1) == b"x" * 200_000
+        assert client.goaways == [(LARGEST, 0), (1, 0)]
 
 
 async def test_a_client_that_reads_slowly_and_says_nothing_gets_all_of_it(own_engine: bool) -> None:
