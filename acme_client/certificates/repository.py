@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from ..storage import documents
+from ..storage import documents, newer_documents
 from ..storage.store import Lock, Store
 from ..x509.verify import CertificateAndKey
 from . import record as records
@@ -41,10 +41,7 @@ class CertificateRepository:
     def keep_record(self, name: str, record: Record) -> None:
         folder = folder_of(name)
         if name not in self._ours:
-            kept = self._store.load(folder).get(META, b"")
-            aside = documents.set_aside(META, kept, records.VERSION)
-            if aside is not None:
-                self._store.store(folder, {aside: kept})
+            newer_documents.set_aside(self._store, folder, META, records.VERSION)
             self._ours.add(name)
         before = self._histories.get(name)
         history = records.translated(record.history, documents.encode, before)

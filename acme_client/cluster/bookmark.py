@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..certificates.copies import Copies
-from ..storage import documents
+from ..storage import documents, newer_documents
 from ..storage.etcd import place as places
 from ..storage.etcd.place import Place
 from ..storage.etcd.watch import Watch
@@ -74,10 +74,7 @@ class Bookmark:
             place, noted = copies.noted(watch.place)
             document = {**self._of, "place": places.encode(place), "certificates": noted}
             data = documents.write(document, VERSION)
-            there = self._store.load(FOLDER).get(FILE, b"")
-            aside = documents.set_aside(FILE, there, VERSION)
-            if aside is not None:
-                self._store.store(FOLDER, {aside: there})
+            newer_documents.set_aside(self._store, FOLDER, FILE, VERSION)
             self._store.store(FOLDER, {FILE: data})
         except OSError as error:
             if not self._refused:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 
 from ..certificates.peers import Member
-from ..storage import documents
+from ..storage import documents, newer_documents
 from ..storage.store import Store
 from .members import Wishes, recalled, remembered
 from .settings import ClusterSettings
@@ -76,10 +76,7 @@ def remember(
         "thumbprint": thumbprint,
     }
     try:
-        there = store.load(FOLDER).get(FILE, b"")
-        aside = documents.set_aside(FILE, there, VERSION)
-        if aside is not None:
-            store.store(FOLDER, {aside: there})
+        newer_documents.set_aside(store, FOLDER, FILE, VERSION)
         store.store(FOLDER, {FILE: documents.write(document, VERSION)})
     except OSError as error:
         log.warning("the other machines cannot be noted: %s", error.strerror or error)

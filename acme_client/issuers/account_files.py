@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ..certificates.folder_names import folder_name
-from ..storage import documents
+from ..storage import documents, newer_documents
 from ..storage.store import Files, Store
 
 _FOLDER = "accounts"
@@ -112,7 +112,4 @@ def remember_key(store: Store, where: str, thumbprint: str) -> None:
 
 def set_aside(store: Store, where: str, file: str = ACCOUNT) -> None:
     """Keep under another name what a newer version of this program has written there."""
-    present = store.load(where).get(file, b"")
-    aside = documents.set_aside(file, present, VERSION)
-    if aside is not None:
-        store.store(where, {aside: present})
+    newer_documents.set_aside(store, where, file, VERSION)

@@ -8,4 +8,5 @@ byte_lock  locks that the kernel lets go of when their holder ends
 atomic     the one way that a file is written
 shared_sync  waits for the disk, for many threads at once
 documents  JSON documents with a version                      (pure)
+newer_documents  those of a newer version, kept in the store
 """
