@@ -1,4 +1,4 @@
-"""Which certificates of this machine's disk are exactly what the store has that machines share.
+"""Knows which certificates on this machine's disk are the same as those in the shared store.
 
 Of these a digest is noted, so that the next process need not read them there (`cluster.bookmark`).
 What is in doubt is left out, and costs a read: a certificate whose change in the shared store has

@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 from ..certificates.ranks import places
 
-# What was written within so many seconds tells the clock; a document is heard of within half of it
-# after it had to be written.
+# A document that is at most so many seconds old tells its writer's clock.
 _JUST = 10.0
+# A document comes here at most so many seconds after its writer had to write it.
 _HEARD_WITHIN = 5.0
-# What is heard by a machine that is busy may be late by so much, and unsettles nothing.
+# A busy machine may hear of a document so many seconds late: that casts no doubt on a clock.
 _LATE = 60.0
 # So many clocks that are known make a middle: of one or two, the wrong one could be all there is.
 _ENOUGH = 3
@@ -49,7 +49,7 @@ class _Distance(NamedTuple):
 
 
 class Clocks:
-    """Of the other machines, and of this one only whether it was set."""
+    """Keeps the clocks of the other machines, and notices when this machine's own was set."""
 
     def __init__(self) -> None:
         self._distances: dict[str, _Distance] = {}

@@ -33,7 +33,7 @@ log = logging.getLogger("treehouse.certifier")
 PART = "challenges and members"
 
 _TELL_EVERY = 5.0
-# What the engine has is looked at this often, whether or not it has told of a change.
+# The thread looks at the engine this often, whether or not the engine has told of a change.
 _LOOK_EVERY = 30.0
 # Where many machines start together, each hears the clocks of those that start later.
 _HEARS_WITHIN = 5.0
@@ -74,7 +74,8 @@ class Company:
         self.hears = False
         """Whether this machine answers all challenges that there are, and hears of more."""
         self.thumbprint = ""
-        """Of the account's key, as told by a machine that orders; "" while none has told it."""
+        """The thumbprint of the account's key that a machine which orders has told; "" while none
+        has."""
         self._tell = told
         self._met = met
         self._now = now
@@ -124,7 +125,7 @@ class Company:
 
     @property
     def namesake(self) -> str:
-        """What is to be told of another machine that has this one's name; "" where none has."""
+        """The sentence about another machine that has this machine's name; "" where none has."""
         return self._namesake.text
 
     def unheard(self) -> int:
@@ -153,7 +154,8 @@ class Company:
                 was_set = self._ask_for_clocks()
                 self._introduce()
                 if not self.hears:
-                    # Who has told a challenge before this machine was there did not wait for it.
+                    # A machine that told a challenge before this one was a member has not waited
+                    # for this one to answer it.
                     self._answer()
                     self.hears = due = True
                     self._news.set()  # to say that they are answered

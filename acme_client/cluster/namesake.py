@@ -17,8 +17,8 @@ _OVER_AFTER = 5
 
 
 class Namesake:
-    """``node`` is this machine's name. Moments are those of a clock that nobody sets, in
-    seconds."""
+    """Watches for a second machine called ``node``, which is this machine's name. Moments are
+    seconds of a clock that nobody sets."""
 
     def __init__(self, node: str) -> None:
         self._node = node
@@ -29,7 +29,7 @@ class Namesake:
 
     @property
     def text(self) -> str:
-        """What is to be told, and done; empty where there is nothing."""
+        """The sentence that tells of the other machine, and what to do; "" where there is none."""
         if not self._is_there:
             return ""
         return (

@@ -23,8 +23,9 @@ _CLOCK_NEWS = 5.0
 
 
 class Met(NamedTuple):
-    """Who was ``found``, this machine among them, or nobody; the ``thumbprint`` of their account's
-    key, "" while none has told it; and whether they cannot be heard (``away``)."""
+    """The result of a look at the members. ``found``: the machines that are there, this machine
+    among them, or none; ``thumbprint``: of their account's key, "" while none has told it;
+    ``away``: whether the engine cannot be asked."""
 
     found: Mapping[str, Member]
     thumbprint: str

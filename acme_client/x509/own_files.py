@@ -117,8 +117,8 @@ def examine_files(
     try:
         found = _matching(loaded, found_keys)
         if found is None:
-            words = f"{chain_path}, {key_path}: the key does not belong to the certificate"
-            return Examined(None, None, (Fault("mismatch", words, fatal=True),))
+            text = f"{chain_path}, {key_path}: the key does not belong to the certificate"
+            return Examined(None, None, (Fault("mismatch", text, fatal=True),))
         leaf, block = found
         facts = facts_of(leaf, named=False)
     except UNREADABLE as error:
@@ -205,11 +205,11 @@ def _about_names(facts: CertificateInfo, names: tuple[str, ...], path: str) -> l
     missing = [name for name in names if not covers(facts.names, name)]
     if not missing:
         return []
-    words = (
+    text = (
         f"{path}: names that the certificate does not cover: {', '.join(missing)}; it is for "
         f"{', '.join(facts.names)}"
     )
-    return [Fault("names", words, fatal=False)]
+    return [Fault("names", text, fatal=False)]
 
 
 def _about_purpose(leaf: x509.Certificate, path: str) -> list[Fault]:
@@ -249,9 +249,9 @@ def _about_key(public: PublicKeyTypes, path: str) -> list[Fault]:
 
 def _about_dates(facts: CertificateInfo, now: float, path: str) -> list[Fault]:
     if facts.not_after <= now:
-        words = f"{path}: the certificate has expired, on {timestamp(facts.not_after)}"
-        return [Fault("expired", words, fatal=False)]
+        text = f"{path}: the certificate has expired, on {timestamp(facts.not_after)}"
+        return [Fault("expired", text, fatal=False)]
     if facts.not_before > now:
-        words = f"{path}: the certificate is not valid before {timestamp(facts.not_before)}"
-        return [Fault("early", words, fatal=False)]
+        text = f"{path}: the certificate is not valid before {timestamp(facts.not_before)}"
+        return [Fault("early", text, fatal=False)]
     return []
