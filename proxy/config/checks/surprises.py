@@ -43,7 +43,17 @@ def _without_answer(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
     rules = parsed.holding((at, site)).rules
     if site.routes or rules.redirect or responds(rules):
         return
-    if not any(key in site.given for key in ACTIONS):
+    if any(key in site.given for key in ACTIONS):
+        return
+    empty = next((key for key in ACTIONS if parsed.origins.stands((*at, key))), None)
+    if empty is not None:
+        yield parsed.origins.fault(
+            (*at, empty),
+            f"there is no value, so {site.names[0]} has a certificate and no answer: every request "
+            "gets 404",
+            f"write the value behind {empty}:",
+        )
+    else:
         yield parsed.origins.fault(
             at,
             f"{site.names[0]} has a certificate and no answer: every request gets 404",

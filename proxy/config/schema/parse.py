@@ -249,11 +249,13 @@ def _leads(section: type[Section] | None, steps: list[str]) -> bool:
 
 def _of_a_section(word: str, here: type[Section]) -> str | None:
     """Say which section at the top has this very key; not of http and https, which mean more."""
+    tops = {subsection(one.annotation) for one in Document.known_keys().values()} - {Site}
+    beside = "" if here in tops | {Document} else " at the top of the file, beside sites"
     for owner, field in Document.known_keys().items():
         inner = subsection(field.annotation)
         elsewhere = inner is not None and inner is not here and word in inner.known_keys()
         if elsewhere and owner not in ("sites", "listen"):
-            return f"it belongs under {owner}"
+            return f"it belongs under {owner}{beside}"
     return None
 
 
