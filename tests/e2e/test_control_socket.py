@@ -119,7 +119,9 @@ def test_a_worker_that_was_taken_over_commands_nothing(
     assert json.loads(done.stdout)["pid"] == running.pid, "the same user, in no sandbox"
 
 
-def test_a_control_socket_that_somebody_removes_is_made_again(running: Server, folder: Path) -> None:
+def test_a_control_socket_that_somebody_removes_is_made_again(
+    running: Server, folder: Path
+) -> None:
     lines = len(running.log)
     (folder / "state/control.sock").unlink()
     running.await_log("control.sock was removed, and has been made again", since=lines)
