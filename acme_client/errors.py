@@ -110,15 +110,12 @@ def plainly(error: BaseException) -> str:
     numbers of errors, and lines of OpenSSL's module.
 
     >>> plainly(PermissionError(13, "Permission denied", "/srv/state"))
-    'permission denied: /srv/state'
+    'Permission denied: /srv/state'
     >>> plainly(TimeoutError("_ssl.c:975: The handshake operation timed out"))
-    'the handshake operation timed out'
+    'The handshake operation timed out'
     """
     text = str(error)
     if isinstance(error, OSError) and error.errno is not None:
         text = error.strerror or ""
         text += f": {error.filename}" if isinstance(error.filename, str) else ""
-    text = _FOR_PROGRAMMERS.sub("", text)
-    if not text:
-        return type(error).__name__
-    return text[0].lower() + text[1:] if not text[:2].isupper() else text
+    return _FOR_PROGRAMMERS.sub("", text) or type(error).__name__

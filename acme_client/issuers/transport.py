@@ -330,4 +330,6 @@ def _untimely(cause: ssl.SSLCertVerificationError, now: float) -> str:
 def _words(cause: BaseException) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its TLS certificate is not trusted: {cause.verify_message}"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
     return plainly(cause)

@@ -12,11 +12,11 @@ from acme_client.errors import plainly
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (PermissionError(13, "Permission denied", "/srv/x"), "permission denied: /srv/x"),
-        (OSError(28, "No space left on device"), "no space left on device"),
+        (PermissionError(13, "Permission denied", "/srv/x"), "Permission denied: /srv/x"),
+        (OSError(28, "No space left on device"), "No space left on device"),
         (
             TimeoutError("_ssl.c:975: The handshake operation timed out"),
-            "the handshake operation timed out",
+            "The handshake operation timed out",
         ),
         (
             ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1000)"),
