@@ -8,8 +8,9 @@ meant for another server; the proxy drops it and, where it knows the same thing,
 The names come from the documentation of the proxies, clouds and frameworks that write or read them.
 A name belongs here when it claims something that this server tells backends itself (the address,
 the scheme, the host, the certificate), or that it would have to tell if it were so (a rewritten
-path, the sending of a file). Names of an application's own, and who the user is (Remote-User), do not. Where a site has
-users of its own (`basic_auth`), its forwarders treat Remote-User like a claim.
+path, the sending of a file). Names of an application's own, and who the user is (Remote-User), do
+not. Where a site has users of its own (`basic_auth`), its forwarders treat Remote-User like a
+claim.
 
 Compare with "-" for "_": CGI and its heirs (WSGI, Rack, PHP) read both alike.
 """
@@ -92,8 +93,8 @@ _PATH = (
     b"x-envoy-original-path",  # Envoy
     b"x-override-url",
 )
-# Which field in an answer has the proxy send a file, and where that file lies: Rack::Sendfile answers
-# by these with the path of any file that the application sends (CVE-2025-61780).
+# Which field in an answer has the proxy send a file, and where that file lies: Rack::Sendfile
+# answers by these with the path of any file that the application sends (CVE-2025-61780).
 _SENDING = (b"x-sendfile-type", b"x-accel-mapping")
 # A certificate that a proxy has verified.
 _CERTIFICATE = (
