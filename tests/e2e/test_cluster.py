@@ -167,11 +167,10 @@ def test_without_the_engine_it_starts_reloads_and_serves(cluster: Cluster) -> No
     # A CA that asks here, for what another machine has ordered, is answered all the same.
     token = "x" * 43
     thumb = account_files.thumbprint(DirectoryStore(first.state), cluster.directory)
-    for node in (second, third):
+    for node in cluster.nodes:  # one that orders may have come since the first could hear of it
         node.running.await_log("challenges are answered by the thumbprint", within=60)
         assert answered(node, token) == f"{token}.{thumb}"
         assert answered(node, "short") == answered(node, token, "b.example") == ""
-    assert answered(first, token) == ""  # no other machine orders
     # Who orders goes on without it, and the others take that when it is back.
     cluster.led_to(first)
     renewed = treehouse("certs", "renew", NAME, "--force", "--config", str(first.config))
