@@ -395,6 +395,7 @@ class Node:
             "connected": not self._fault,
             "fault": "; ".join(filter(None, (self._fault, clock, namesake))) or None,
             "alone": bool(self._fault) and self.peers.away and self.orders(),
+            "order_below": self._settings.order_below,
             "refused": self._refused(),
             "behind": self._behind(),
             "revision_behind": 0 if self._company is None else self._company.unheard(),

@@ -65,8 +65,11 @@ def test_one_machine_orders_and_the_others_take_and_serve(cluster: Cluster) -> N
     assert orders(cluster.ca) == 1
     assert first.status()["orders"]
     for node in (second, third):
-        told = node.status()
-        assert (told["orders"], told["ordering"], told["connected"]) == (False, ["web-1"], True)
+        # A machine hears of certificates and of machines by two ways.
+        told = node.running.await_status(
+            node.state, lambda document: document["cluster"]["ordering"] == ["web-1"]
+        )["cluster"]
+        assert (told["orders"], told["connected"]) == (False, True)
     members = first.running.await_status(
         first.state, lambda document: len(document["cluster"]["members"]) == 3
     )["cluster"]["members"]

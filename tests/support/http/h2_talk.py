@@ -21,6 +21,26 @@ def h2_context(ca: Path | None) -> ssl.SSLContext:
     return made
 
 
+def _connected(
+    address: tuple[str, int],
+    name: str,
+    using: ssl.SSLContext,
+    before: bytes,
+    hello: bytes,
+    within: float,
+) -> ssl.SSLSocket:
+    """A connection on which ``hello`` has been said. One that comes to nothing is closed: left to the
+    garbage collector, it would be a warning in whichever test that comes by."""
+    with contextlib.ExitStack() as stack:
+        raw = stack.enter_context(socket.create_connection(address, timeout=within))
+        raw.sendall(before)
+        made = stack.enter_context(using.wrap_socket(raw, server_hostname=name))
+        assert made.selected_alpn_protocol() == "h2"
+        made.sendall(hello)
+        stack.pop_all()
+    return made
+
+
 def request(path: str, host: str, *more: tuple[bytes, bytes], method: bytes = b"GET") -> Fields:
     return [
         (b":method", method),
@@ -51,14 +71,7 @@ class H2Talk:
         within: float = 60.0,
     ) -> None:
         """``before``: sent ahead of TLS (a PROXY header)."""
-        raw = socket.create_connection((address, port), timeout=within)
-        try:
-            raw.sendall(before)
-            self.sock = using.wrap_socket(raw, server_hostname=name)
-        except BaseException:
-            raw.close()
-            raise
-        assert self.sock.selected_alpn_protocol() == "h2"
+        self.sock = _connected((address, port), name, using, before, hello, within)
         self.frames: list[Frame] = []
         self.ended = False
         self.credits = True
@@ -68,7 +81,6 @@ class H2Talk:
         self._bodies: dict[int, list[bytes]] = {}
         self._within = within
         self._number = -1
-        self.says(hello)
 
     def __enter__(self) -> H2Talk:
         return self
