@@ -116,9 +116,13 @@ V2 = (
 
 def introduced(port: int, header: bytes, ca: Path, slowly: bool = False) -> Talk:
     raw = socket.create_connection(("127.0.0.1", port), timeout=60)
-    for piece in [header[i : i + 5] for i in range(0, len(header), 5)] if slowly else [header]:
-        raw.sendall(piece)
-    return Talk(context(ca).wrap_socket(raw, server_hostname="a.test"))
+    try:
+        for piece in [header[i : i + 5] for i in range(0, len(header), 5)] if slowly else [header]:
+            raw.sendall(piece)
+        return Talk(context(ca).wrap_socket(raw, server_hostname="a.test"))
+    except BaseException:
+        raw.close()
+        raise
 
 
 @pytest.mark.parametrize("slowly", [False, True])
@@ -147,7 +151,7 @@ def test_without_the_header_nobody_gets_in(
         with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
             raw.sendall(first)
             assert ended(raw)
-    with socket.create_connection(("127.0.0.1", ports[1]), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", ports[1]), timeout=60) as raw:
         assert ended(raw), "one that says nothing is given up"
     behind.await_log("127.0.0.1 was ended")
 
@@ -206,7 +210,7 @@ sites: [{{names: [a.test], root: {root}}}]
             assert talk.asks("/", "a.test").status == 308
         for number in range(3):  # who is none has two
             raw = socket.create_connection(
-                ("127.0.0.1", ports[0]), timeout=10, source_address=("127.0.0.2", 0)
+                ("127.0.0.1", ports[0]), timeout=60, source_address=("127.0.0.2", 0)
             )
             talk = open_ones.enter_context(Talk(raw))
             if number < 2:
