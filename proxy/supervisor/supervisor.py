@@ -72,7 +72,7 @@ from .control.overview import Overview
 from .control.server import ControlSocket
 from .deliveries import Deliveries
 from .lifecycle import Lifecycle
-from .liveness import EVERY, Liveness
+from .liveness import EVERY, Liveness, Silence
 from .on_demand import OnDemand
 from .operations import Operations
 from .process_table import Child, Processes, describe_exit
@@ -134,6 +134,7 @@ class Supervisor:
         self._successor = successor
         self._loaded = False
         self._liveness = Liveness(time.monotonic())
+        self._silence = Silence()
 
     # The loop
 
@@ -262,6 +263,9 @@ class Supervisor:
                 parts.processes.kill(child)
             elif child.role is WORKER:
                 parts.processes.tell_worker(child, AskStats(counting=parts.overview.counting))
+        if parts.generations.serving.config.cluster is not None:
+            heard = now - parts.overview.certifier_silent()
+            parts.registry.hush(on=self._silence.beat(heard, now))
         if parts.spawner.certifier_rests:
             parts.overview.heard_certifier()  # its silence is no sign of anything
         parts.board.beat(now)
