@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from ..schema.document import Site
-from ..schema.inherit import innermost
 from ..schema.parse import Parsed, servings
 from ..schema.site import ACTIONS, responds
 from ..syntax.faults import Fault, Path, shown
@@ -41,7 +40,7 @@ def _believed(parsed: Parsed) -> Iterator[Fault]:
 
 
 def _without_answer(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
-    rules = innermost(((), parsed.document), (at, site)).rules
+    rules = parsed.holding((at, site)).rules
     if site.routes or rules.redirect or responds(rules):
         return
     if any(key in site.given for key in ACTIONS):
@@ -67,7 +66,8 @@ def _shown_source(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
     for path, serving in servings(site, at):
         if serving.root is None or "fastcgi" in serving.given:
             continue
-        rules = innermost(((), parsed.document), (at, site), (path, serving)).rules
+        between = [] if serving is site else [(at, site)]
+        rules = parsed.holding(*between, (path, serving)).rules
         pages = [*rules.index, *([rules.fallback] if rules.fallback else [])]
         for page in pages:
             if page.lower().endswith(".php"):
