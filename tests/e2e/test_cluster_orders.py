@@ -5,6 +5,8 @@ times, and a real etcd.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from support.program.alert_sinks import Webhook
 from support.program.cluster import NAME, PREFIX, Cluster, Node, clustered, start
 from support.program.company import Company
 from support.program.copies import copied
-from support.program.server import treehouse
+from support.program.server import REPOSITORY, treehouse
 
 pytestmark = [pytest.mark.program, pytest.mark.pebble]
 
@@ -98,6 +100,13 @@ def test_any_machine_revokes_and_the_next_is_had_by_all(company: Company) -> Non
         assert company.orders(NAME) == orders + number
 
 
+def begun(node: Node, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "proxy", *words, "--config", str(node.config)],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
 def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company) -> None:
     nodes = company.nodes
     company.alike()
@@ -117,6 +126,7 @@ def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company
     (made_by,) = {one["made_by"] for one in told}
     assert made_by in order
     held = threading.Event()
+    leaves: list[subprocess.Popen[str]] = []
 
     def hold() -> None:
         for node in nodes:
@@ -129,6 +139,10 @@ def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company
             )
         page = treehouse("why", NAME, "--config", str(nodes[2].config)).stdout
         assert f"  holder  {nodes[0].name} is at work on it" in page, page
+        # Who wants to leave is told that this is not the moment.
+        leaves.append(begun(nodes[0], "cluster", "leave"))
+        assert leaves[0].stderr is not None
+        assert leaves[0].stderr.readline() == f"{NAME}: waiting for the order to end\n"
         held.set()
 
     company.front.add("newOrder", Meanwhile(hold))
@@ -136,6 +150,9 @@ def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company
     done = treehouse("certs", "renew", NAME, "--force", "--config", str(nodes[0].config))
     assert done.returncode == 0, done.stdout + done.stderr
     assert held.is_set()
+    said, _rest = leaves[0].communicate(timeout=60)
+    assert leaves[0].returncode == 0
+    assert said.startswith("take cluster out of the configuration, and reload.")
     for node in nodes:
         node.await_other(before)
         node.running.await_status(

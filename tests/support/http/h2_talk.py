@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hyperframe.frame import DataFrame, Frame
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, RstStreamFrame
 
 from support.h2_peer import HELLO, Fields, Sent, headers, window_update
 from support.http.client import context
@@ -49,6 +49,11 @@ def request(path: str, host: str, *more: tuple[bytes, bytes], method: bytes = b"
         (b":path", path.encode()),
         *more,
     ]
+
+
+class NotTaken(Exception):
+    """The server's GOAWAY has named a stream before this one as the last that it took: the request may
+    be sent again on another connection (RFC 9113 §6.8)."""
 
 
 class H2Talk:
@@ -134,19 +139,23 @@ class H2Talk:
             self.says(*pieces)
 
     def hears_end_of(self, stream: int) -> None:
-        self.hears(
-            lambda one: (
-                one.stream_id == stream
-                and ("END_STREAM" in one.flags or type(one).__name__ == "RstStreamFrame")
+        """Raises `NotTaken`."""
+
+        def fits(one: Frame) -> bool:
+            if isinstance(one, GoAwayFrame) and one.last_stream_id < stream:
+                raise NotTaken(f"stream {stream} is behind {one}")
+            return one.stream_id == stream and (
+                "END_STREAM" in one.flags or isinstance(one, RstStreamFrame)
             )
-        )
+
+        self.hears(fits)
 
     def hears_the_end(self) -> None:
         while not self.ended:
             self.more()
 
     def asks(self, fields: Fields, *more: bytes, stream: int | None = None) -> int:
-        """Ask, wait for the answer's end; the stream's number."""
+        """Ask, wait for the answer's end; the stream's number. Raises `NotTaken`."""
         number = self.next() if stream is None else stream
         self.says(headers(number, fields, end=not more), *more)
         self.hears_end_of(number)
