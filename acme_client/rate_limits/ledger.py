@@ -25,6 +25,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ..certificates.folder_names import folder_name
+from ..certificates.unfinished_order import UnfinishedOrder
 from ..errors import IssuanceError
 from ..storage.journal import Journal
 from ..storage.store import Store
@@ -151,6 +152,19 @@ class Ledger:
 
         self._change(directory, names, end)
 
+    def taken_by(
+        self, directory: str, names: tuple[str, ...], kind: OrderKind
+    ) -> tuple[tuple[Cost, ...], tuple[Cost, ...]]:
+        """Return what an order has taken when it was placed: of its certificate, and of failed
+        validations."""
+        limits = self._limits(directory)
+        return costs(names, limits, kind), tuple(failures(names, limits))
+
+    def give_back(self, directory: str, names: tuple[str, ...], several: tuple[Cost, ...]) -> None:
+        """Return tokens of an order that has led to nothing."""
+        if several:
+            self._change(directory, names, lambda _now, _limits, ledger: ledger.give_back(several))
+
     # Memory and disk
 
     def _change(
@@ -250,6 +264,36 @@ class LedgerReservation:
     def finalizing(self) -> None:
         """The CSR is on its way: from now on, the CA may issue."""
         self._may_be_issued = True
+
+    @property
+    def is_out(self) -> bool:
+        """Whether an order is under way that counts, and the CA may issue for it."""
+        return self._reserved and self._may_be_issued
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether an order is under way that counts."""
+        return self._reserved
+
+    def take_up(self, order: UnfinishedOrder, *, is_issuing: bool) -> None:
+        """Go on with an order that was placed by an attempt which was killed, so that its tokens
+        are taken, or which has failed after all names were proven: then it keeps those of the
+        certificate."""
+        certificate, failed = self._ledger.taken_by(
+            self._directory, self._names, self._kind_of(order)
+        )
+        self._taken = certificate if order.validated else (*certificate, *failed)
+        self._reserved = True
+        self._may_be_issued = is_issuing
+
+    def come_to_nothing(self, order: UnfinishedOrder) -> None:
+        """Give back what the certificate would have cost. Why the CA has given the order up is not
+        known: most likely a validation has failed, so that these are counted still."""
+        certificate, _ = self._ledger.taken_by(self._directory, self._names, self._kind_of(order))
+        self._ledger.give_back(self._directory, self._names, _of_certificates(certificate))
+
+    def _kind_of(self, order: UnfinishedOrder) -> OrderKind:
+        return OrderKind.EXEMPT if order.replaces is not None else self._kind
 
     def commit(self, problem: IssuanceError | None) -> None:
         """The order has come to its end; ``problem``: without a certificate."""
