@@ -30,7 +30,7 @@ from ..errors import Blame, IssuanceError
 from ..issuers.interface import Issued, Issuer, Order
 from ..link import Authority, LinkBroken
 from ..names import canonical, covers
-from ..rate_limits.ledger import Ledger
+from ..rate_limits.ledger import Ledger, LedgerReservation
 from ..storage.store import Lock
 from ..text import spell, timestamp
 from ..x509 import loadable
@@ -119,15 +119,23 @@ class Obtainer:
                     return
                 self._write_down(managed)
                 self._keeper.report(managed)
+                reservation = self._ledger.reservation(
+                    authority.directory,
+                    managed.wanted.names,
+                    renewal=self._renews(managed, authority.directory),
+                    force=force,
+                    certificate=managed.name,
+                )
                 note = StoredNote(
                     self._repository,
                     managed,
                     authority.directory,
+                    reservation,
                     self._now,
                     functools.partial(self._demand_disk, managed),
                     anew=force,
                 )
-                issued = self._issued(managed, authority, force, lock, note)
+                issued = self._issued(managed, authority, reservation, note, lock)
                 challenge = issued.challenge
                 try:
                     pair, facts = verified(issued.pair, managed.wanted.names, self._now())
@@ -197,16 +205,12 @@ class Obtainer:
         self,
         managed: ManagedCertificate,
         authority: Authority,
-        force: bool,
-        lock: Lock | None,
+        reservation: LedgerReservation,
         note: StoredNote,
+        lock: Lock | None,
     ) -> Issued:
         names, record = managed.wanted.names, managed.record
         ours = managed.facts is not None and record.directory == authority.directory
-        renewal = self._renews(managed, authority.directory)
-        reservation = self._ledger.reservation(
-            authority.directory, names, renewal=renewal, force=force
-        )
         order = Order(
             names=names,
             key_type=managed.wanted.key_type,
@@ -224,13 +228,13 @@ class Obtainer:
                 now = self._now()
                 runway = managed.facts.not_after - now if managed.facts else 0.0
                 problem.not_before = retry.bounded(problem.not_before, now, runway)
-            note.failed(problem, reservation)
+            note.failed(problem)
             reservation.commit(problem)
             raise
         except (LinkBroken, *LOST):
             raise
         except Exception as error:  # a fault of ours that comes with this very order, perhaps
-            note.failed(IssuanceError("internal", repr(error)), reservation)
+            note.failed(IssuanceError("internal", repr(error)))
             raise
         reservation.commit(None)
         return issued

@@ -10,7 +10,8 @@ it has led to is of use still, and when the note goes:
 - when going on with it has failed so often that another order is the better way.
 
 So a note that is there means that the ledger still has what the order costs: its attempt was
-killed, or nobody knows what the CA has made of the CSR.
+killed, or nobody knows what the CA has made of the CSR. And where there is none, no CSR was sent:
+if an attempt was killed, the ledger gets its tokens back.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class StoredNote:
         repository: CertificateRepository,
         managed: ManagedCertificate,
         directory: str,
+        reservation: LedgerReservation,
         now: Callable[[], float],
         unwritten: Callable[[OSError], None],
         *,
@@ -61,6 +63,7 @@ class StoredNote:
         self._repository = repository
         self._managed = managed
         self._directory = directory
+        self._reservation = reservation
         self._now = now
         self._unwritten = unwritten
         self._anew = anew
@@ -74,9 +77,10 @@ class StoredNote:
         try:
             found = self._repository.unfinished_order(self._name)
         except OSError as error:
-            log.warning("%s: the note about its order cannot be read: %s", self._name, words(error))
+            log.info("%s: no order is taken up again: %s", self._name, words(error))
             return None
         if found is None:
+            self._reservation.nothing_was_sent()
             return None
         self._order = found
         why = self._mismatch(found)
@@ -116,6 +120,7 @@ class StoredNote:
             raise IssuanceError("busy", words(fault)) from None
         except OSError as error:
             self._unwritten(error)
+            self._reservation.cannot_be_taken_up()
 
     def objection(self, pair: CertificateAndKey) -> str:
         now, held = self._now(), self._managed.facts
@@ -129,9 +134,9 @@ class StoredNote:
             return "the certificate that it has led to is due for renewal already"
         return ""
 
-    def failed(self, problem: IssuanceError, reservation: LedgerReservation) -> None:
+    def failed(self, problem: IssuanceError) -> None:
         """The attempt has failed at the CA; called before its reservation is committed."""
-        order = self._order
+        order, reservation = self._order, self._reservation
         if order is None:
             return
         if reservation.is_taken and not reservation.is_out:
@@ -142,10 +147,9 @@ class StoredNote:
         if (problem.kind in _HOPELESS and not lost_on_the_way) or failures > FAILURES_MOST:
             self.erase()
             return
-        changed = replace(order, failures=failures, validated=order.validated or reservation.is_out)
-        if changed != order:
+        if failures != order.failures:
             try:
-                self._repository.keep_order(self._name, changed)
+                self._repository.keep_order(self._name, replace(order, failures=failures))
             except OSError as error:  # then the note is as it was
                 log.debug("%s: its order cannot be noted: %s", self._name, words(error))
 

@@ -187,12 +187,8 @@ class SharedRepository(CertificateRepository):
         """Return the order that any machine has left unfinished. Where the shared store has none,
         one that was placed while it was away may be noted on this machine's disk."""
         found = None
-        try:
+        with contextlib.suppress(Unreachable):  # then this machine has its own disk alone
             found = unfinished_order.load(self._shared, name)
-        except Unreadable as fault:
-            log.warning("%s: %s; it is ordered anew", name, fault.strerror)
-        except Unreachable:
-            pass  # who orders now has this disk alone
         return found or super().unfinished_order(name)
 
     def keep_order(self, name: str, order: UnfinishedOrder) -> None:

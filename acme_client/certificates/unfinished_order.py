@@ -19,13 +19,14 @@ Encrypt after a week).
 
 from __future__ import annotations
 
+import errno
 import logging
 from dataclasses import field
 from typing import Any
 
 from ..late_dataclass import dataclass
 from ..storage import documents, newer_documents
-from ..storage.store import Edit, Lock, Store
+from ..storage.store import Edit, Lock, Store, Unreadable
 from .folder_names import folder_name
 
 log = logging.getLogger("treehouse.certifier")
@@ -39,8 +40,7 @@ DAMAGED = "order.damaged.json"
 class UnfinishedOrder:
     """``account`` is the URL of the account that has placed the order; ``profile`` None: the CA's
     own choice; ``replaces``: the certificate that the CA was told is replaced (RFC 9773 §5).
-    ``validated``: all names were proven before an attempt for it failed; ``failures``: how many
-    attempts to go on with it the CA has answered to no end."""
+    ``failures``: how many attempts to go on with it the CA has answered to no end."""
 
     url: str
     directory: str
@@ -51,7 +51,6 @@ class UnfinishedOrder:
     replaces: str | None
     placed_at: float  # Unix seconds
     key_pem: bytes = field(repr=False)
-    validated: bool = False
     failures: int = 0
 
 
@@ -60,21 +59,23 @@ def folder_of(name: str) -> str:
 
 
 def load(store: Store, name: str) -> UnfinishedOrder | None:
-    """Return the order that is noted for a certificate; None where there is none that can be
-    understood. A damaged note is put aside. Raises OSError."""
+    """Return the order that is noted for a certificate; None where there is none. A damaged note is
+    put aside. Raises OSError, `Unreadable` for a note that cannot be understood."""
     folder = folder_of(name)
     data = store.load(folder).get(FILE)
     if data is None:
         return None
     found = from_json(data)
-    if found is None and documents.newer(data, VERSION) is None:
+    if found is not None:
+        return found
+    if documents.newer(data, VERSION) is None:
         log.warning(
             "%s: the note about its order is damaged, and put aside as %s/%s; it is ordered anew",
             name, folder, DAMAGED,
         )  # fmt: skip
         store.store(folder, {DAMAGED: data})
         store.delete(folder, FILE)
-    return found
+    raise Unreadable(errno.EBADMSG, "the note about its order cannot be understood", folder)
 
 
 def keep(store: Store, name: str, order: UnfinishedOrder, by: Lock | None = None) -> None:
@@ -124,7 +125,6 @@ def from_json(data: bytes) -> UnfinishedOrder | None:
             replaces=_optional_text(said["replaces"]),
             placed_at=placed_at,
             key_pem=_text(said["key_pem"]).encode("ascii"),
-            validated=said.get("validated") is True,
             failures=int(documents.number(said.get("failures")) or 0),
         )
     except (KeyError, TypeError, ValueError):

@@ -225,7 +225,7 @@ class SimulatedCa:
             order.note.refuse("it is over, or replaces something else")
             order.reservation.come_to_nothing(found)
             return None
-        order.reservation.take_up(found, is_issuing=found.validated)
+        order.reservation.take_up(found, is_issuing=False)
         self.taken_up += 1
         return self._finished(order, placed)
 

@@ -232,8 +232,7 @@ class AcmeIssuer:
                 order.note.refuse("it replaces a certificate that is not in use any more")
                 order.reservation.come_to_nothing(found)
                 return None
-            is_issuing = found.validated or placed.status == "processing"
-            order.reservation.take_up(found, is_issuing=is_issuing)
+            order.reservation.take_up(found, is_issuing=placed.status == "processing")
             issued = self._finished(order, flow, transport, placed, key)
         return replace(issued, remark=f"the order of {when} was taken up again")
 
