@@ -86,6 +86,10 @@ class _Placed:
     issued: Issued | None = None
     failed: bool = False
 
+    @property
+    def key(self) -> bytes:
+        return b"key of order %d" % self.number
+
 
 def _which(order: Order) -> tuple[tuple[str, ...], str]:
     return order.names, order.key_type
@@ -112,6 +116,7 @@ class SimulatedCa:
     clock: Callable[[], float] = lambda: START
     orders_by_hour: collections.Counter[int] = field(default_factory=collections.Counter)
     orders_by_minute: collections.Counter[int] = field(default_factory=collections.Counter)
+    failed_by_hour: collections.Counter[int] = field(default_factory=collections.Counter)
     limits_hit: list[str] = field(default_factory=list)
     asked_when_expired: int = 0
     questions: int = 0
@@ -198,7 +203,7 @@ class SimulatedCa:
                 profile=None,
                 replaces=replaces,
                 placed_at=self.clock(),
-                key_pem=b"the key is made with the certificate",
+                key_pem=placed.key,
             )
         )
         return self._finished(order, placed)
@@ -234,6 +239,7 @@ class SimulatedCa:
             self._validate(order.names)
         except IssuanceError:
             placed.failed = True
+            self.failed_by_hour[int(self.now // HOUR)] += 1
             raise
         order.reservation.finalizing()
         for bucket in placed.spent:
@@ -242,7 +248,7 @@ class SimulatedCa:
             if placed.replaces is not None:
                 self.replaced.add(placed.replaces)
             self._follow(self.facts(order.replaces).serial, order.names)
-        placed.issued = self._issued(order)
+        placed.issued = self._issued(order, placed)
         return placed.issued
 
     def _replaces(self, order: Order) -> str | None:
@@ -283,8 +289,8 @@ class SimulatedCa:
             if self.issued_at.get(serial, 0.0) < moment <= self.now and not validates_late:
                 self.done_with[moment] = self.now
 
-    def _issued(self, order: Order) -> Issued:
-        pair = self.certificate(order.names, order.key_type)
+    def _issued(self, order: Order, placed: _Placed) -> Issued:
+        pair = self.with_key(self.certificate(order.names, order.key_type), placed.key)
         self.issued_at[self.facts(pair.chain_pem).serial] = self.now
         self.known.add(frozenset(order.names))
         return Issued(pair, "http-01", ACCOUNT)
@@ -297,6 +303,11 @@ class SimulatedCa:
             store = MemoryStore()
             root = self._roots[lifetime] = InternalCa(store, lifetime, lambda: self.now)
         return root.issue(names, key_type)
+
+    def with_key(self, pair: CertificateAndKey, key: bytes) -> CertificateAndKey:
+        """Return a certificate with the key that was noted for its order, where that is possible: a
+        real one comes with a key of its own."""
+        return pair
 
     def facts(self, chain_pem: bytes) -> CertificateInfo:
         leaf = x509.load_pem_x509_certificate(chain_pem)
