@@ -191,6 +191,12 @@ class CertificateKeeper:
         if record.renew_at != kept.renew_at:  # drawn just now, once and for all
             self.keep_record(managed)
 
+    def revoke_order(self, managed: ManagedCertificate) -> None:
+        try:
+            self._repository.revoke_order(managed.name)
+        except OSError as error:
+            log.warning("%s: the note about its order stays: %s", managed.name, words(error))
+
     def _erase_finished_order(self, managed: ManagedCertificate) -> None:
         """Forget the order of an attempt that was killed when the certificate was on disk."""
         with contextlib.suppress(OSError):

@@ -87,6 +87,11 @@ class CertificateRepository:
         """Forget the order that is noted for this certificate, and its key."""
         unfinished_order.erase(self._store, name)
 
+    def revoke_order(self, name: str) -> None:
+        """Forget the order with the certificate, which is revoked: its key may be known to others,
+        as that of the certificate may be."""
+        unfinished_order.erase(self._store, name)
+
     def lock(self, name: str, lease: float) -> Lock | None:
         return self._store.lock(folder_of(name), lease)
 

@@ -206,6 +206,10 @@ class SharedRepository(CertificateRepository):
         if held is not None:
             unfinished_order.erase(self._shared, name, by=held)
 
+    def revoke_order(self, name: str) -> None:
+        super().revoke_order(name)
+        unfinished_order.erase(self._shared, name)
+
     def keep_record_here(self, name: str, record: Record) -> None:
         self._note(name)
         super().keep_record(name, record)

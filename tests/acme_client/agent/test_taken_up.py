@@ -205,6 +205,20 @@ def test_who_orders_with_force_gets_another_one(
     assert len(front.of("newOrder")) == 2
 
 
+def test_a_revocation_takes_the_order_along(
+    server: FakeServer, front: Faults, wanted: Settings
+) -> None:
+    """Whoever has got at the one key may have got at the other."""
+    with Certifier(wanted, server):
+        server.until(lambda: server.state(NAME) == "fresh")
+        front.add("order", Pass())
+        front.add("order", Say(b"no order"))
+        assert not server.ask("renew", NAME)["ok"]
+        assert note(wanted.state).exists()
+        assert server.ask("revoke", {"name": NAME, "reason": 1})["ok"]
+        server.until(lambda: len(front.of("newOrder")) == 3)
+
+
 @pytest.mark.parametrize(
     "fault",
     [
