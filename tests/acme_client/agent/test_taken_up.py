@@ -215,7 +215,7 @@ def test_a_revocation_takes_the_order_along(
         front.add("order", Say(b"no order"))
         assert not server.ask("renew", NAME)["ok"]
         assert note(wanted.state).exists()
-        assert server.ask("revoke", {"name": NAME, "reason": 1})["ok"]
+        assert server.ask("revoke", {"name": NAME, "reason": "keyCompromise"})["ok"]
         server.until(lambda: len(front.of("newOrder")) == 3)
 
 
