@@ -8,6 +8,7 @@ CA's own words where there are any.
 from __future__ import annotations
 
 import enum
+import re
 
 from .late_dataclass import dataclass
 
@@ -97,3 +98,24 @@ class IssuanceError(Exception):
 
 class NotSet(IssuanceError):
     """A DNS record was certainly not set, so that there is none to remove."""
+
+
+# What Python puts before or behind the words of OpenSSL: "[SSL: WRONG_VERSION_NUMBER] ",
+# "_ssl.c:975: ", " (_ssl.c:1000)".
+_FOR_PROGRAMMERS = re.compile(r"\[[A-Z_]+(: [A-Z0-9_]+)?\] |_ssl\.c:\d+: | \(_ssl\.c:\d+\)")
+
+
+def plainly(error: BaseException) -> str:
+    """Return what a system's or a library's exception says, without what only programmers can read:
+    numbers of errors, and lines of OpenSSL's module.
+
+    >>> plainly(PermissionError(13, "Permission denied", "/srv/state"))
+    'Permission denied: /srv/state'
+    >>> plainly(TimeoutError("_ssl.c:975: The handshake operation timed out"))
+    'The handshake operation timed out'
+    """
+    text = str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        text = error.strerror or ""
+        text += f": {error.filename}" if isinstance(error.filename, str) else ""
+    return _FOR_PROGRAMMERS.sub("", text) or type(error).__name__

@@ -147,9 +147,22 @@ def _refuse_deletion(_self: object, name: str) -> None:
 
 
 def _state(made: Any) -> list[Any]:
-    return [getattr(made, one.name) for one in dataclasses.fields(made)]
+    return [getattr(made, name) for name, _put in _slots(type(made))]
 
 
 def _restore(made: Any, state: list[Any]) -> None:
-    for one, value in zip(dataclasses.fields(made), state, strict=True):
-        object.__setattr__(made, one.name, value)
+    for (_name, put), value in zip(_slots(type(made)), state, strict=True):
+        put(made, value)
+
+
+# Of each class the names of its fields, each with what sets it past `_refuse_assignment`: its slot.
+_known_slots: dict[type[Any], tuple[tuple[str, Callable[[Any, Any], None]], ...]] = {}
+
+
+def _slots(cls: type[Any]) -> tuple[tuple[str, Callable[[Any, Any], None]], ...]:
+    found = _known_slots.get(cls)
+    if found is None:
+        names = [one.name for one in dataclasses.fields(cls)]
+        found = tuple((name, getattr(cls, name).__set__) for name in names)
+        _known_slots[cls] = found
+    return found

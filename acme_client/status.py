@@ -39,7 +39,8 @@ class CertificateStatus(TypedDict):
     """``name`` identifies the certificate, ``names`` are those that it is wanted for; ``directory``
     is the CA's; ``given_up``: it came on demand and is not renewed any more; ``contested``: why
     this machine does not order what it wants, where several have the same certificate, and since
-    when (``contested_since``)."""
+    when (``contested_since``); ``made_by``: which of several machines has obtained it, ``holder``:
+    which one is at work on it."""
 
     name: str
     names: list[str]
@@ -61,6 +62,8 @@ class CertificateStatus(TypedDict):
     given_up: bool
     contested: str | None
     contested_since: str | None
+    made_by: str | None
+    holder: str | None
     history: list[AttemptStatus]
 
 
@@ -84,10 +87,11 @@ class MemberStatus(TypedDict):
 class ClusterStatus(TypedDict):
     """How this machine stands in its cluster. ``ordering``: the machines that order certificates,
     as far as this one knows; ``fault``: why the engine cannot be asked, or this machine does not do
-    its part; ``alone``: it orders what has little of its life left without the others; ``refused``:
-    why what the engine has is not taken, by certificate; ``behind``: certificates of which the
-    engine has another one than this machine's disk, not taken yet or refused; ``revision_behind``:
-    revisions of the engine that this machine should have heard of."""
+    its part; ``alone``: it orders without the others what has less than the part ``order_below`` of
+    its life left; ``refused``: why what the engine has is not taken, by certificate;
+    ``behind``: certificates of which the engine has another one than this machine's disk, not taken
+    yet or refused; ``revision_behind``: revisions of the engine that this machine should have heard
+    of."""
 
     name: str
     node: str
@@ -96,6 +100,7 @@ class ClusterStatus(TypedDict):
     connected: bool
     fault: str | None
     alone: bool
+    order_below: float
     refused: dict[str, str]
     behind: int
     revision_behind: int
@@ -124,6 +129,8 @@ def certificate_status(
     given_up: bool = False,
     contested: str | None = None,
     contested_since: float | None = None,
+    made_by: str | None = None,
+    holder: str | None = None,
     history: list[AttemptStatus] | None = None,
 ) -> CertificateStatus:
     """Make an entry; moments are Unix seconds."""
@@ -148,6 +155,8 @@ def certificate_status(
         "given_up": given_up,
         "contested": contested,
         "contested_since": timestamp(contested_since),
+        "made_by": made_by,
+        "holder": holder,
         "history": history or [],
     }
 

@@ -374,12 +374,11 @@ class Obtainer:
         challenge: str | None,
         begun: float,
     ) -> None:
-        now = self._now()
+        now, took = self._now(), time.monotonic() - begun
         if problem.kind == "unreachable":
             self._silent_since[authority.directory] = now
         if problem.kind == "stopped":
             managed.record = transitions.on_stopped(managed.record)
-            log.info("%s: attempt given up: %s", managed.name, problem.text)
         else:
             managed.record = transitions.on_failed(
                 managed.record,
@@ -387,21 +386,25 @@ class Obtainer:
                 authority.directory,
                 challenge,
                 now,
-                time.monotonic() - begun,
+                took,
                 turn=self._next_turn(managed, authority, problem, challenge, now),
             )
+        self._keeper.keep_record(managed)
+        self._keeper.report(managed)
+        # Whoever reads the line finds in the status what it says.
+        if problem.kind == "stopped":
+            log.info("%s: attempt given up: %s", managed.name, problem.text)
+        else:
             log.warning(
                 "%s: %s %s: %s; next attempt at %s",
                 managed.name,
                 "waits"
                 if problem.kind == "limits"
                 else f"attempt {managed.record.attempts} failed",
-                _course("at", authority, challenge, time.monotonic() - begun),
+                _course("at", authority, challenge, took),
                 problem.text,
                 timestamp(managed.record.next_attempt),
             )
-        self._keeper.keep_record(managed)
-        self._keeper.report(managed)
 
     def _next_turn(
         self,

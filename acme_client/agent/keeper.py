@@ -222,6 +222,11 @@ class CertificateKeeper:
             record = replace(record, ask_at=max(asked.ask_at or 0.0, record.ask_at or 0.0) or None)
         if record.state in PAUSED and record.tried_by == self._peers.node:
             record = transitions.on_reconfigured(record, self.fingerprint(managed))
+        if managed.by_hand and asked.serial == record.serial:
+            # A person waits for another one, of which nothing is written yet.
+            record = transitions.on_requested(record)
+        elif managed.by_hand:
+            managed.by_hand = managed.force = False  # another machine has obtained it
         managed.record = record
         managed.under_way = (
             kept.tried_by or ""

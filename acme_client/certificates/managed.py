@@ -156,6 +156,8 @@ class ManagedCertificate:
             given_up=self.given_up,
             contested=self.contested or None,
             contested_since=self.contested_since,
+            made_by=record.made.node if record.made and facts else None,
+            holder=self.under_way or (record.tried_by if record.state is State.ISSUING else None),
             history=self.told[1],
         )
 

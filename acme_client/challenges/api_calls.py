@@ -16,6 +16,7 @@ import os
 import ssl
 from urllib.parse import urlsplit
 
+from ..errors import plainly
 from ..late_dataclass import dataclass
 from ..link import DnsApi
 from . import api_catalog
@@ -203,7 +204,7 @@ def _httpreq(given: dict[str, str], request: Request) -> None:
         answer = connection.getresponse()
         said = answer.read(_SAID).decode("utf-8", "replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        raise Refused(f"{url.hostname} cannot be asked: {error}", certain=False) from None
+        raise Refused(f"{url.hostname} cannot be asked: {plainly(error)}", certain=False) from None
     finally:
         connection.close()
     if not 200 <= answer.status < 300:

@@ -28,7 +28,7 @@ from josepy.util import ComparableECKey
 from requests import Response
 
 from .. import explain
-from ..errors import IssuanceError
+from ..errors import IssuanceError, plainly
 from ..link import Authority
 from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
@@ -84,7 +84,9 @@ class Accounts:
             try:
                 self._use(authority, directory, transport)
             except OSError as error:
-                raise IssuanceError("disk", f"the account cannot be kept: {error}") from None
+                raise IssuanceError(
+                    "disk", f"the account cannot be kept: {plainly(error)}"
+                ) from None
 
     def refused(self, authority: Authority, url: str, gone: bool, transport: Transport) -> Fate:
         """Return what has become of the account with this URL, for which the CA has refused a
@@ -110,7 +112,9 @@ class Accounts:
                 self._put_aside(where, files)
                 return Fate.CLOSED
             except OSError as error:
-                raise IssuanceError("disk", f"the account cannot be kept: {error}") from None
+                raise IssuanceError(
+                    "disk", f"the account cannot be kept: {plainly(error)}"
+                ) from None
 
     def _files(self, authority: Authority) -> tuple[str, dict[str, bytes]]:
         """Return the account's folder, and the files in it."""
@@ -119,7 +123,9 @@ class Accounts:
                 where = folder(self._store, authority.directory)
                 return where, self._store.load(where)
             except OSError as error:
-                raise IssuanceError("disk", f"the account cannot be read: {error}") from None
+                raise IssuanceError(
+                    "disk", f"the account cannot be read: {plainly(error)}"
+                ) from None
 
     def _put_aside(self, where: str, files: dict[str, bytes]) -> None:
         """Put a closed account aside, and its key with it."""
@@ -135,7 +141,9 @@ class Accounts:
             try:
                 self._roll_key(folder(self._store, authority.directory), directory, transport)
             except OSError as error:
-                raise IssuanceError("disk", f"the new key cannot be kept: {error}") from None
+                raise IssuanceError(
+                    "disk", f"the new key cannot be kept: {plainly(error)}"
+                ) from None
 
     def _roll_key(self, where: str, directory: Directory, transport: Transport) -> None:
         url = directory.key_change
@@ -164,7 +172,7 @@ class Accounts:
         try:
             earlier = earlier_keys(self._store, where)
         except OSError as error:
-            raise IssuanceError("disk", f"the account cannot be read: {error}") from None
+            raise IssuanceError("disk", f"the account cannot be read: {plainly(error)}") from None
         return tuple(dict.fromkeys((thumbprint(transport.account_key), *reversed(earlier))))
 
     def _settle_next_key(

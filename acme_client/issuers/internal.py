@@ -26,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..certificates.renewal import Suggestion
 from ..challenges.dns_persist import PersistRecord
-from ..errors import IssuanceError
+from ..errors import IssuanceError, plainly
 from ..storage.store import Store
 from ..x509 import keys
 from ..x509.verify import CertificateAndKey
@@ -150,7 +150,9 @@ class InternalIssuer:
         try:
             return Issued(self._authority.issue(order.names, order.key_type), None)
         except OSError as error:
-            raise IssuanceError("disk", f"the internal CA's root cannot be kept: {error}") from None
+            raise IssuanceError(
+                "disk", f"the internal CA's root cannot be kept: {plainly(error)}"
+            ) from None
 
     def suggestion(self, chain_pem: bytes) -> Suggestion | None:
         return None

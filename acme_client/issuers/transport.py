@@ -37,7 +37,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
 from ..certificates.retry import retry_after, retry_after_in
-from ..errors import IssuanceError
+from ..errors import IssuanceError, plainly
 from ..x509 import keys
 from ..x509.pem import PemError
 from ..x509.trust_bundle import authorities
@@ -332,4 +332,4 @@ def _words(cause: BaseException) -> str:
         return f"its TLS certificate is not trusted: {cause.verify_message}"
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.lower()
-    return str(cause) or type(cause).__name__
+    return plainly(cause)

@@ -23,6 +23,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
 
+from ..errors import plainly
 from .ask_url import CannotTell
 
 # For both questions together; a handshake waits for them.
@@ -67,7 +68,7 @@ def _addresses(name: str, resolvers: Resolvers, within: float) -> set[str]:
     except dns.exception.Timeout:
         raise CannotTell("its DNS does not answer in time") from None
     except (dns.exception.DNSException, OSError) as error:
-        raise CannotTell(f"its DNS cannot be asked: {error}") from None
+        raise CannotTell(f"its DNS cannot be asked: {plainly(error)}") from None
     return found
 
 

@@ -165,13 +165,15 @@ def why(name: str, config: Path | None, state: Path | None, as_json: bool) -> No
     sudo treehouse-proxy why example.org
     """
     from ..explain import certificate as whys
+    from ..explain import in_cluster
 
     document = status_of(config, state)
     running = document["pid"] is not None
     found = whys.find(document["certificates"], name)
     if found:
         if as_json:  # of two certificates a list
-            click.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
+            told = [in_cluster.document(one, document["cluster"]) for one in found]
+            click.echo(json.dumps(told if len(told) > 1 else told[0], indent=2))
             return
         for number, certificate in enumerate(found):
             page = whys.page(certificate, time.time(), running=running, cluster=document["cluster"])

@@ -7,6 +7,7 @@ answer: what the state directory says.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ def reload(config: Path | None, state: Path | None) -> None:
     \b
     sudo treehouse-proxy reload
     """
-    answer = ask(config, state, {"command": "reload"})
+    answer = ask(config, state, _about(config, "reload"))
     warn(answer.get("notices", ()))
     click.echo(f"reloaded: generation {answer['generation']}")
 
@@ -54,7 +55,7 @@ def plan(config: Path | None, state: Path | None) -> None:
     \b
     sudo treehouse-proxy plan && sudo treehouse-proxy reload
     """
-    answer = ask(config, state, {"command": "plan"})
+    answer = ask(config, state, _about(config, "plan"))
     warn(answer.get("notices", ()))
     changes = answer["changes"]
     for line in changes or ["a reload would change nothing"]:
@@ -197,6 +198,14 @@ def top(config: Path | None, state: Path | None, once: bool, interval: float) ->
         return cast(TopDocument, ask(config, state, {"command": "top"}))
 
     pages.watch(asked, interval, once=once, out=sys.stdout)
+
+
+def _about(config: Path | None, command: str) -> dict[str, str]:
+    """A question about a file. A server that reads another one says so, rather than answer for
+    that."""
+    if config is None:
+        return {"command": command}
+    return {"command": command, "config": os.path.abspath(config)}
 
 
 COMMANDS = (reload, upgrade, plan, stop, drain, status, top)

@@ -58,7 +58,8 @@ def load(options: Options, *, now_uid: int, argv0: str = "treehouse-proxy") -> C
             continue
         notices = [*draft.notices, *slips.values(), *parsed.notices]
         notices += _without_sites(parsed)
-        notices += surprises.check(parsed)
+        blamed = {one.origin for one in faults}  # what follows from a fault is no news
+        notices += (one for one in surprises.check(parsed) if one.origin not in blamed)
         identity, reader = _identity(parsed, now_uid, faults, notices)
         state = _state(parsed, now_uid, draft.base, faults)
         if state is not None:

@@ -6,7 +6,6 @@ site gets its routes in one form, the rules that hold for each, and the CA that 
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from .checks.consistency import certified_here, internal
 from .schema import acme as acme_keys
 from .schema import document as schema
 from .schema.files import FileRules
-from .schema.inherit import Inherited, innermost
+from .schema.inherit import Inherited
 from .schema.parse import Parsed
 from .schema.rules import BackendRules, Compression, Rules
 from .schema.site import ACTIONS, Route, Serving, responds
@@ -49,7 +48,8 @@ class Surroundings:
 
 def resolve(parsed: Parsed, around: Surroundings) -> model.Config:
     document = parsed.document
-    sites = tuple(_site(parsed, index, site) for index, site in parsed.sites)
+    actions = _Actions()
+    sites = tuple(_site(parsed, index, site, actions) for index, site in parsed.sites)
     admin_site = None if document.admin is None else _admin_site(parsed, document.admin)
     if admin_site is not None and admin_site.names:
         sites = (*sites, admin_site)
@@ -153,9 +153,9 @@ def _admin_site(parsed: Parsed, admin: schema.Admin) -> model.Site:
     )
 
 
-def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
+def _site(parsed: Parsed, index: int, site: schema.Site, actions: _Actions) -> model.Site:
     document, at = parsed.document, ("sites", index)
-    rules = innermost(((), document), (at, site))
+    rules = parsed.holding((at, site))
     label = site.metrics_label or document.metrics_label
     routes = tuple(
         _route(
@@ -163,13 +163,14 @@ def _site(parsed: Parsed, index: int, site: schema.Site) -> model.Site:
             route,
             site.names[0],
             (*at, "routes", number),
-            innermost(((), document), (at, site), ((*at, "routes", number), route)),
+            parsed.holding((at, site), ((*at, "routes", number), route)),
             parsed.origins,
+            actions,
         )
         for number, route in enumerate(site.routes)
     )
     if not routes or (_answers_all(rules.rules) and not any(map(_takes_all, site.routes))):
-        routes += (_route("/*", site, site.names[0], at, rules, parsed.origins),)
+        routes += (_route("/*", site, site.names[0], at, rules, parsed.origins, actions),)
     return model.Site(
         names=site.names,
         routes=routes,
@@ -204,8 +205,9 @@ def _route(
     at: KeyPath,
     inherited: Inherited,
     origins: Origins,
+    actions: _Actions,
 ) -> model.Route:
-    action = _action(serving, name, inherited)
+    action = actions.of(serving, name, inherited.rules)
     places = _origins(serving, at, inherited, origins)
     if isinstance(serving, Route):
         return model.Route(path, action, inherited.rules, serving.methods, serving.match, places)
@@ -220,38 +222,56 @@ def _origins(
     return {key: sys.intern(str(origins.of_key(path))) for key, path in paths.items()}
 
 
-def _action(serving: Serving, name: str, inherited: Inherited) -> model.Action:
-    """``name`` is the site's first one, which a health check says as Host like any request."""
-    rules = inherited.rules
-    if rules.respond is not None and responds(rules):
-        return model.RespondAction(rules.respond)
-    if serving.fastcgi is not None and serving.root is not None:
-        return model.FastCgiAction(
-            root=serving.root,
-            fastcgi=serving.fastcgi,
-            files=_file_rules(rules),
-            backends=serving.fastcgi.url,
+class _Actions:
+    """Makes the actions of a configuration. Thousands of sites have few rules between them, and
+    perhaps one root: what is equal is one object, which takes memory once."""
+
+    def __init__(self) -> None:
+        self._file_rules: dict[FileRules, FileRules] = {}
+        self._by_rules: dict[int, tuple[Rules, FileRules]] = {}  # by id; the rules are held by it
+        self._files: dict[tuple[Path, int], model.FilesAction] = {}
+
+    def of(self, serving: Serving, name: str, rules: Rules) -> model.Action:
+        """``name`` is the site's first one, which a health check says as Host like any request."""
+        if rules.respond is not None and responds(rules):
+            return model.RespondAction(rules.respond)
+        if serving.fastcgi is not None and serving.root is not None:
+            return already_read(
+                model.FastCgiAction,
+                root=serving.root,
+                fastcgi=serving.fastcgi,
+                files=self._about_files(rules),
+                backends=serving.fastcgi.url,
+                **_about_backends(rules, name),
+            )
+        if serving.root is not None:
+            return self._files_action(serving.root, self._about_files(rules))
+        if serving.backend is None:
+            if rules.redirect is not None:
+                return model.RedirectAction(rules.redirect, rules.status)
+            return model.RefuseAction()
+        return already_read(
+            model.ProxyAction,
+            backends=tuple(
+                replace(each.url, weight=each.weight, drain=each.drain) for each in serving.backend
+            ),
             **_about_backends(rules, name),
         )
-    if serving.root is not None:
-        return _files_action(serving.root, _file_rules(rules))
-    if serving.backend is None:
-        if rules.redirect is not None:
-            return model.RedirectAction(rules.redirect, rules.status)
-        return model.RefuseAction()
-    return model.ProxyAction(
-        backends=tuple(
-            replace(each.url, weight=each.weight, drain=each.drain) for each in serving.backend
-        ),
-        **_about_backends(inherited.rules, name),
-    )
 
+    def _files_action(self, root: Path, rules: FileRules) -> model.FilesAction:
+        key = root, id(rules)
+        found = self._files.get(key)
+        if found is None:
+            found = self._files[key] = model.FilesAction(root, rules)
+        return found
 
-# Thousands of sites have few rules between them, and perhaps one root: what is equal is one object,
-# which takes memory once.
-@functools.lru_cache(maxsize=64)
-def _files_action(root: Path, rules: FileRules) -> model.FilesAction:
-    return model.FilesAction(root, rules)
+    def _about_files(self, rules: Rules) -> FileRules:
+        known = self._by_rules.get(id(rules))
+        if known is None:
+            made = already_read(FileRules, **{key: getattr(rules, key) for key in _FILE_RULES})
+            made = self._file_rules.setdefault(made, made)
+            known = self._by_rules[id(rules)] = rules, made
+        return known[1]
 
 
 def _about_backends(rules: Rules, name: str) -> dict[str, Any]:
@@ -262,7 +282,3 @@ def _about_backends(rules: Rules, name: str) -> dict[str, Any]:
     if rules.health and not rules.health.host and (given or usual):
         rules = replace(rules, health=replace(rules.health, host=given or usual))
     return {key: getattr(rules, key) for key in _BACKEND_RULES}
-
-
-def _file_rules(rules: Rules) -> FileRules:
-    return already_read(FileRules, **{key: getattr(rules, key) for key in _FILE_RULES})

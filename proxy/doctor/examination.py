@@ -137,7 +137,7 @@ def _cluster(config: Config) -> Iterator[Finding]:
     from .rules import cluster as rules
 
     yield from rules.findings(
-        probe.look(of_cluster.settings(config.cluster), config.cluster.secret_file)
+        probe.look(of_cluster.settings(config.cluster), config.cluster.secret_file, config.state)
     )
 
 

@@ -15,6 +15,7 @@ from acme_client.status import AttemptStatus, CertificateStatus, ClusterStatus, 
 from acme_client.text import moment
 
 from ..alerts.incidents import said, spell
+from . import in_cluster
 
 # Seconds that a CA's clock may be ahead of ours without anybody minding.
 CLOCKS_DIFFER = 60.0
@@ -61,6 +62,7 @@ def page(
         ("names", ", ".join(one["names"])),
         ("state", f"{one['state']}: {_taken(one) if takes else _state(one)}"),
         ("cluster", None if cluster is None else _in_cluster(one, cluster)),
+        *(() if cluster is None else in_cluster.rows(one, cluster)),
         ("served", _served(one, now) if running else "no: no server runs"),
         ("from", _FROM.get(one["source"]) or one["directory"]),
         ("profile", _profile(one)),

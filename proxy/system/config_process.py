@@ -4,7 +4,8 @@ YAML, the checks, the examination of certificates: that is more code, and leaves
 all that serves afterwards, and every process of the server would have it for life. So a child
 reads. What it hands over is the finished configuration, and certificates with their keys in sealed
 memory (`ipc.packs`): those are never in the server's own. At a start the server imports its parts
-meanwhile.
+meanwhile. At a reload the child has the configuration in force in its memory, as its parent has: of
+sites that are as they were it tells the numbers.
 
 The child is this program, forked. It may do what its parent may, and tells it objects (`pickle`):
 who speaks at its end of the socket could have the parent do anything. So no code but ours may get
@@ -30,6 +31,7 @@ from acme_client.status import CertificateStatus
 from ..config.model import Config, OwnCertificate
 from ..config.options import Options
 from ..config.syntax.faults import ConfigurationFaults
+from ..config.unchanged import Difference, difference, whole
 from ..exit_status import FAILED
 from ..ipc.messages import CertificateFacts
 from ..ipc.packs import Bundle, Pack
@@ -75,11 +77,12 @@ class _Placed(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """``faults`` in place of everything else where the configuration has any."""
+    """``faults`` in place of everything else where the configuration has any. ``config``: what it
+    has that the one in force has not."""
 
     options: Options
     faults: ConfigurationFaults | None
-    config: Config | None = None
+    config: Difference | None = None
     placed: Sequence[_Placed] = ()
     unusable: str | None = None
     warnings: Sequence[str] = ()
@@ -96,17 +99,22 @@ class ReadingEnded(Exception):
 class ConfigProcess:
     """The child. ``result`` is called once."""
 
-    def __init__(self, pid: int, sock: socket.socket) -> None:
+    def __init__(self, pid: int, sock: socket.socket, present: Config | None) -> None:
         self._pid = pid
         self._sock = sock
+        self._present = present
         self.options: Options | None = None  # after ``result``, whatever came of it
 
     @classmethod
     def start(
-        cls, work: Work, started_as: int, kept: Mapping[OwnCertificate, Bundle]
+        cls,
+        work: Work,
+        started_as: int,
+        kept: Mapping[OwnCertificate, Bundle],
+        present: Config | None = None,
     ) -> ConfigProcess:
         """Fork it. ``started_as``: see `config.load.load`; ``kept``: certificates that were read
-        before. Raises `OSError`."""
+        before; ``present``: the configuration in force. Raises `OSError`."""
         ours, theirs = socket.socketpair()
         parent = os.getpid()
         # A server's signals are heard over a socket that the child inherits: it hears none. It ends
@@ -116,18 +124,19 @@ class ConfigProcess:
             pid = os.fork()
             if pid == 0:
                 ours.close()
-                _child(work, theirs, parent, started_as, kept)
+                _child(work, theirs, parent, _Known(started_as, kept, present))
         except OSError:
             ours.close()
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             theirs.close()
-        return cls(pid, ours)
+        return cls(pid, ours, present)
 
     def result(self) -> Found:
-        """Wait for it to end, and return what it has found. Raises `ConfigurationFaults`,
-        `ReadingEnded`, and `OSError` where there are too few descriptors."""
+        """Wait for it to end, and return what it has found; sites that are as they were are those
+        of the configuration in force. Raises `ConfigurationFaults`, `ReadingEnded`, and `OSError`
+        where there are too few descriptors."""
         fds: list[int] = []
         try:
             with self._sock:
@@ -150,7 +159,8 @@ class ConfigProcess:
             )
             for one in told.placed
         ]
-        return Found(told.config, OwnFiles(loaded, told.unusable, told.warnings))
+        config = whole(self._present, told.config)
+        return Found(config, OwnFiles(loaded, told.unusable, told.warnings))
 
 
 def read_here(options: Options, started_as: int, kept: Mapping[OwnCertificate, Bundle]) -> Found:
@@ -165,15 +175,20 @@ def read_here(options: Options, started_as: int, kept: Mapping[OwnCertificate, B
     return Found(config, own_files(config, kept))
 
 
-def read(options: Options, started_as: int, kept: Mapping[OwnCertificate, Bundle]) -> Found:
-    """Read in a process that has ended when this returns. Raises what `ConfigProcess.result`
-    does."""
+def read(
+    options: Options,
+    started_as: int,
+    kept: Mapping[OwnCertificate, Bundle],
+    present: Config | None = None,
+) -> Found:
+    """Read in a process that has ended when this returns; see `ConfigProcess.start`. Raises what
+    `ConfigProcess.result` does."""
 
     def work(tell: Callable[[Options], None]) -> int:
         tell(options)
         return 0
 
-    return ConfigProcess.start(work, started_as, kept).result()
+    return ConfigProcess.start(work, started_as, kept, present).result()
 
 
 def _as_exit_status(status: int) -> int:
@@ -212,19 +227,21 @@ class _Unpickler(pickle.Unpickler):
 # In the child
 
 
-def _child(
-    work: Work,
-    sock: socket.socket,
-    parent: int,
-    started_as: int,
-    kept: Mapping[OwnCertificate, Bundle],
-) -> NoReturn:
+class _Known(NamedTuple):
+    """What the parent knows already; see `ConfigProcess.start`."""
+
+    started_as: int
+    kept: Mapping[OwnCertificate, Bundle]
+    present: Config | None
+
+
+def _child(work: Work, sock: socket.socket, parent: int, known: _Known) -> NoReturn:
     status = FAILED
     try:
         die_with_parent(parent)
         gc.disable()  # of thousands of sites nearly all that is made is told in the end
         set_title("th-config", "treehouse-proxy: reads the configuration")
-        status = work(lambda options: _tell(options, sock, started_as, kept))
+        status = work(lambda options: _tell(options, sock, known))
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else FAILED if end.code else 0
     except BaseException:  # it never returns into the caller's own work
@@ -235,14 +252,9 @@ def _child(
         os._exit(status)
 
 
-def _tell(
-    options: Options,
-    sock: socket.socket,
-    started_as: int,
-    kept: Mapping[OwnCertificate, Bundle],
-) -> None:
+def _tell(options: Options, sock: socket.socket, known: _Known) -> None:
     try:
-        config, own = read_here(options, started_as, kept)
+        config, own = read_here(options, known.started_as, known.kept)
     except ConfigurationFaults as faults:
         _send(sock, _Told(options, faults), ())
         return
@@ -259,7 +271,8 @@ def _tell(
         )
         for one in own.loaded
     ]
-    told = _Told(options, None, config, placed, own.unusable, own.warnings)
+    new = difference(known.present, config)
+    told = _Told(options, None, new, placed, own.unusable, own.warnings)
     _send(sock, told, [pack.fd for pack in packs])
 
 

@@ -4,6 +4,9 @@ times, and a real etcd.
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +17,13 @@ import pytest
 
 from acme_client.certificates.ranks import places
 from acme_client.storage.etcd.api import EtcdApi, below, decoded
-from support.acme.ca_faults import Exchange, Refuse, Reply
+from support.acme.ca_faults import Exchange, Meanwhile, Refuse, Reply
 from support.http.name_app import NameApp
 from support.program.alert_sinks import Webhook
-from support.program.cluster import NAME, PREFIX, Cluster, clustered, start
+from support.program.cluster import NAME, PREFIX, Cluster, Node, clustered, start
 from support.program.company import Company
 from support.program.copies import copied
-from support.program.server import treehouse
+from support.program.server import REPOSITORY, treehouse
 
 pytestmark = [pytest.mark.program, pytest.mark.pebble]
 
@@ -95,6 +98,71 @@ def test_any_machine_revokes_and_the_next_is_had_by_all(company: Company) -> Non
         before = after
         assert len(company.front.of("revokeCert")) == number
         assert company.orders(NAME) == orders + number
+
+
+def begun(node: Node, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "proxy", *words, "--config", str(node.config)],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company) -> None:
+    nodes = company.nodes
+    company.alike()
+
+    def why(node: Node) -> dict[str, Any]:
+        done = treehouse("why", NAME, "--json", "--config", str(node.config))
+        found: dict[str, Any] = json.loads(done.stdout)["cluster"]
+        return found
+
+    told = [why(node) for node in nodes]
+    order = places(NAME, [node.name for node in nodes])
+    assert [one["order"] for one in told] == [order] * 3
+    assert [one["rank"] for one in told] == [order.index(node.name) + 1 for node in nodes]
+    turns = [one["turn"] for one in sorted(told, key=lambda one: int(one["rank"]))]
+    assert turns == sorted(set(turns))
+    assert [one["holder"] for one in told] == [None] * 3
+    (made_by,) = {one["made_by"] for one in told}
+    assert made_by in order
+    held = threading.Event()
+    leaves: list[subprocess.Popen[str]] = []
+
+    def hold() -> None:
+        for node in nodes:
+            node.running.await_status(
+                node.state,
+                lambda document: any(
+                    (one["name"], one["holder"]) == (NAME, nodes[0].name)
+                    for one in document["certificates"]
+                ),
+            )
+        page = treehouse("why", NAME, "--config", str(nodes[2].config)).stdout
+        assert f"  holder  {nodes[0].name} is at work on it" in page, page
+        # Who wants to leave is told that this is not the moment.
+        leaves.append(begun(nodes[0], "cluster", "leave"))
+        assert leaves[0].stderr is not None
+        assert leaves[0].stderr.readline() == f"{NAME}: waiting for the order to end\n"
+        held.set()
+
+    company.front.add("newOrder", Meanwhile(hold))
+    before, orders = company.alike(), company.orders(NAME)
+    done = treehouse("certs", "renew", NAME, "--force", "--config", str(nodes[0].config))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert held.is_set()
+    said, _rest = leaves[0].communicate(timeout=60)
+    assert leaves[0].returncode == 0
+    assert said.startswith("take cluster out of the configuration, and reload.")
+    for node in nodes:
+        node.await_other(before)
+        node.running.await_status(
+            node.state,
+            lambda document: any(
+                (one["name"], one["made_by"], one["holder"]) == (NAME, nodes[0].name, None)
+                for one in document["certificates"]
+            ),
+        )
+    assert company.orders(NAME) == orders + 1
 
 
 def test_a_name_on_demand_is_asked_about_and_ordered_once(company: Company) -> None:
@@ -194,13 +262,11 @@ def test_all_machines_together_order_what_the_ca_allows_and_tell_of_the_rest(
     # Of those that have theirs an attempt may have failed, and been made again.
     assert [bool(company.orders(name)) for name in names].count(True) == ALLOWED - 1
     assert not any(map(company.orders, waiting))
+    until = {name: company.agreed(name) for name in waiting}
     for node in company.nodes:
-        for name in waiting:
-            entry = company.await_entry(node, name, lambda one: one["state"] == "waiting")
-            assert entry["next_attempt"] == told[name]["next_attempt"]
         page = treehouse("why", waiting[0], "--config", str(node.config)).stdout
         assert "certificates for the domain one-shop.example: 5 in 7 days are allowed" in page
-        assert f"{told[waiting[0]]['next_attempt'][:13]}" in page, page
+        assert until[waiting[0]][:13] in page, page
     # A person may have the last.
     by_hand = ("certs", "renew", waiting[0], "--config", str(company.nodes[1].config))
     refused = treehouse(*by_hand)

@@ -117,3 +117,12 @@ def test_a_worker_that_was_taken_over_commands_nothing(
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert json.loads(done.stdout)["pid"] == running.pid, "the same user, in no sandbox"
+
+
+def test_a_control_socket_that_somebody_removes_is_made_again(
+    running: Server, folder: Path
+) -> None:
+    lines = len(running.log)
+    (folder / "state/control.sock").unlink()
+    running.await_log("control.sock was removed, and has been made again", since=lines)
+    assert running.status(folder / "state")["pid"] == running.pid

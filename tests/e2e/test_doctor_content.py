@@ -42,7 +42,7 @@ def backend(talk: Conversation, listener: socket.socket) -> Iterator[None]:
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(10)
+        thread.join(60)
 
 
 def answering(text: bytes) -> Conversation:

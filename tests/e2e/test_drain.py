@@ -60,8 +60,7 @@ def test_a_balancer_sees_a_drain_before_the_server_stops(folder: Path, root: Pat
 
 def await_health(admin: int, status: int) -> None:
     """An answer counts for a second, so the next but one is of now."""
-    for _ in range(60):
-        if health(admin)[0] == status:
-            return
+    deadline = time.monotonic() + 60
+    while (found := health(admin))[0] != status:
+        assert time.monotonic() < deadline, found
         time.sleep(0.05)  # seen from outside only
-    raise AssertionError(health(admin))

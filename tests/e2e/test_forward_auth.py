@@ -399,7 +399,8 @@ def test_a_service_that_cannot_be_asked_lets_nobody_in(
     assert "alice" not in response.text
     line = place.server.await_access(target=path)
     assert line["error"] == kind
-    place.server.await_log(f"{kind}: .*{service}", since=lines)
+    asked = rf"\(GET a\.test{path}\)"  # the client's request, and not the question
+    place.server.await_log(f"{kind}: .*{service}.*{asked}", since=lines)
     said = [one for one in place.server.log[lines:] if one.get("backend", "").endswith(service)]
     assert [one["level"] for one in said] == ["warning"]
 

@@ -21,7 +21,7 @@ from support.http.load_clients import Visitors, page
 from support.program.server import Server
 
 SECONDS = float(os.environ.get("LIVE_SECONDS", "25"))
-VALIDITY = int(os.environ.get("LIVE_VALIDITY", "30"))
+VALIDITY = int(os.environ.get("LIVE_VALIDITY", "40"))
 
 
 @pytest.mark.timeout(SECONDS + 120)

@@ -170,7 +170,11 @@ def _ours(made: World, config: Path) -> Iterator[None]:
     options = ["--config", str(config), "--state", str(state), "--acme-directory", "internal"]
     with Server(options, made.folder, prefix=made.netns.prefix) as server:
         server.await_status(
-            state, lambda document: all(one["not_after"] for one in document["certificates"])
+            state,
+            lambda document: (
+                document["certificates"]
+                and all(one["not_after"] for one in document["certificates"])
+            ),
         )
         yield
 

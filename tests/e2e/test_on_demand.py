@@ -82,10 +82,14 @@ sites:
         with self.visit(name) as talk:
             return talk.asks("/", name).body
 
-    def entry(self, server: Server, name: str) -> dict[str, Any]:
-        entries = server.status(self.state)["certificates"]
-        (found,) = [one for one in entries if one["names"] == [name]]
-        return found
+    def entry(self, server: Server, name: str, state: str) -> dict[str, Any]:
+        """The status of a name, as soon as it is this: clients are answered first."""
+
+        def found(document: dict[str, Any]) -> list[dict[str, Any]]:
+            entries = document["certificates"]
+            return [one for one in entries if (one["names"], one["state"]) == ([name], state)]
+
+        return found(server.await_status(self.state, lambda document: bool(found(document))))[0]
 
     def refused(self, name: str) -> None:
         with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
@@ -138,8 +142,8 @@ def test_a_pattern_allows_and_everything_else_is_refused(place: Place, front: Fa
         with place.visit("one.customers.example") as talk:
             assert talk.asks("/", "www.else.example").status == 421
             assert talk.asks("/", "three.customers.example").status == 421
-        entry = place.entry(server, "www.else.example")
-        assert (entry["state"], entry["served"], entry["on_demand_for"]) == ("fresh", True, SITE)
+        entry = place.entry(server, "www.else.example", "fresh")
+        assert (entry["served"], entry["on_demand_for"]) == (True, SITE)
         told = treehouse("why", "www.else.example", "--state", str(place.state)).stdout
         assert f"on demand  for {SITE}" in told
         wide = {**os.environ, "COLUMNS": "200"}
@@ -202,16 +206,27 @@ def test_every_condition_that_is_given_must_allow(
 def test_fifty_handshakes_at_two_workers_are_one_order(
     place: Place, front: Faults, app: NameApp, challenge: str
 ) -> None:
-    app.allowed = {"busy.example"}
     with place.server(front, f"{{ask: '{app.url}'}}", challenge) as server:
         server.await_log(f"{SITE}: certificate obtained", within=60)
-        with ThreadPoolExecutor(50) as crowd:
-            pages = list(crowd.map(lambda _: place.page("busy.example"), range(50)))
-        assert pages == [b"<p>hello\n"] * 50
-        assert orders(front, "busy.example") == 1
-        assert app.asked == ["busy.example"]
-        served = server.status(place.state)["workers"]
-        assert all(one["requests"] for one in served), served
+        for number in range(20):  # a worker that a busy machine does not let run misses a crowd
+            name = f"busy{number}.example"
+            app.allowed = {name}
+            before = requests(server, place)
+            with ThreadPoolExecutor(50) as crowd:
+                pages = list(crowd.map(lambda _, name=name: place.page(name), range(50)))
+            assert pages == [b"<p>hello\n"] * 50
+            assert orders(front, name) == 1
+            assert app.asked.pop() == name
+            assert app.asked == []
+            served = requests(server, place)
+            if all(count > before[pid] for pid, count in served.items()):
+                return
+        raise AssertionError(f"never both workers: {served}")
+
+
+def requests(server: Server, place: Place) -> dict[int, int]:
+    """How many each worker has answered."""
+    return {one["pid"]: one["requests"] for one in server.status(place.state)["workers"]}
 
 
 def test_time_is_up_and_who_comes_later_is_served(
@@ -258,8 +273,8 @@ def test_a_ca_that_is_down_is_not_asked_again_at_once(
         server.await_log(f"{SITE}: certificate obtained", within=60)
         front.add("newOrder", Refuse(503))
         place.refused("a.example")
-        entry = place.entry(server, "a.example")
-        assert (entry["state"], entry["attempts"], entry["served"]) == ("waiting", 1, False)
+        entry = place.entry(server, "a.example", "waiting")
+        assert (entry["attempts"], entry["served"]) == (1, False)
         for _ in range(3):
             place.refused("a.example")
         assert app.asked == ["a.example"]

@@ -289,6 +289,23 @@ def test_a_faulty_file_changes_nothing_and_says_where(
     assert talk(folder, ports).asks("/", "a.test").status == 200
 
 
+@pytest.mark.parametrize("command", ["plan", "reload"])
+def test_a_question_about_another_file_is_not_answered_for_the_own_one(
+    running: Server, folder: Path, command: str
+) -> None:
+    state = folder / "state"
+    generation = running.status(state)["generation"]
+    other = folder / "other.yaml"
+    other.write_text(f"state: {state}\nsites: [{{names: [b.test], respond: 204}}]\n")
+    done = treehouse(command, "--config", str(other))
+    assert done.returncode == 2
+    assert f"started with {folder / 'config.yaml'}, and not with {other}" in done.stderr
+    assert running.status(state)["generation"] == generation
+    own = folder / "link.yaml"
+    own.symlink_to("config.yaml")
+    assert treehouse(command, "--config", str(own)).returncode == 0
+
+
 def test_logs_are_reopened_on_sigusr1(folder: Path, root: Path, ports: tuple[int, int]) -> None:
     logs = folder / "log"
     logs.mkdir()

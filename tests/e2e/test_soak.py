@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import os
 import random
 import signal
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from support.h2_peer import data, headers, rst
 from support.http.backend_app import Application, serving
 from support.http.client import Talk, context, https
 from support.http.grpc_load import GrpcLoad, channel, counting
-from support.http.h2_talk import H2Talk
+from support.http.h2_talk import H2Talk, NotTaken
 from support.http.h2_talk import request as h2_request
 from support.http.load_clients import Visitors
 from support.http.strict_backend import StrictBackend
@@ -181,6 +182,21 @@ def broken(talk: Talk) -> bool:
     return True
 
 
+def asked_again(step: Callable[[H2Talk], bool]) -> Callable[[H2Talk], bool]:
+    """The round, which ends its connection where the server has said that it did not take a request:
+    every client may ask again on another connection."""
+
+    @functools.wraps(step)
+    def round_of(talk: H2Talk) -> bool:
+        try:
+            return step(talk)
+        except NotTaken:
+            return True
+
+    return round_of
+
+
+@asked_again
 def many(talk: H2Talk) -> bool:
     """Ten requests at a time on one connection, GETs and POSTs."""
     asked = {}
@@ -201,6 +217,7 @@ def many(talk: H2Talk) -> bool:
     return done_with(talk)
 
 
+@asked_again
 def large_over_h2(talk: H2Talk) -> bool:
     """A large file, and small answers meanwhile."""
     file = talk.next()
@@ -214,6 +231,7 @@ def large_over_h2(talk: H2Talk) -> bool:
     return done_with(talk)
 
 
+@asked_again
 def given_up(talk: H2Talk) -> bool:
     """Requests that are reset in the middle, as a browser does that leaves a page; the connection
     goes on. Fewer than are answered, else it would be ended for it."""
@@ -381,19 +399,19 @@ def until_nothing_drains(server: Server, state: Path) -> None:
 
 def grown(before: list[Weight], after: list[Weight]) -> list[str]:
     """Who takes more than may be, in words; who was not there before is measured by its likes."""
-    private: dict[str, int] = {}
+    memory: dict[str, int] = {}
     descriptors: dict[str, int] = {}
     for one in before:
         role = one.title.partition(" ")[0]
-        private[role] = max(one.private, private.get(role, 0))
+        memory[role] = max(one.anonymous, memory.get(role, 0))
         descriptors[role] = max(one.descriptors, descriptors.get(role, 0))
     found = []
     for one in after:
         role = one.title.partition(" ")[0]
-        if role not in private:
+        if role not in memory:
             continue
-        if one.private > private[role] + GROWTH:
-            found.append(f"{one.title}: {private[role]} KiB became {one.private} KiB")
+        if one.anonymous > memory[role] + GROWTH:
+            found.append(f"{one.title}: {memory[role]} KiB became {one.anonymous} KiB")
         if one.descriptors > descriptors[role] + MORE_DESCRIPTORS:
             was = descriptors[role]
             found.append(f"{one.title}: {was} became {one.descriptors} descriptors")

@@ -27,15 +27,15 @@ class Balanced:
     def talk(self, version: str, source: str) -> Talk:
         """Over HAProxy, from ``source``, an address of the loopback interface."""
         to = "::1" if ":" in source else "127.0.0.1"
-        raw = socket.create_connection((to, self.ports[version]), 10, source_address=(source, 0))
+        raw = socket.create_connection((to, self.ports[version]), 60, source_address=(source, 0))
         return Talk(context(self.ca).wrap_socket(raw, server_hostname="a.test"))
 
 
 def await_port(port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", port), timeout=60).close()
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.02)

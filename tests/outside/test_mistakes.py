@@ -29,6 +29,25 @@ SITE = "sites: [{names: a.test, root: www"
 
 # What stands in the file; what must be said.
 MISTAKES: list[tuple[str, tuple[str, ...]]] = [
+    # What a web page, a hurry or another format leaves in YAML
+    (
+        "sites:\n  - names: [a.test]\n   \u00a0root: /srv\n",
+        ("3:", "U+00A0, which looks like a space"),
+    ),
+    (
+        "sites:\n  - names: [a.test]\n    root: %ROOT%\n",
+        ("3:11", "no value starts with %", "quote"),
+    ),
+    (
+        "sites: [{names: a.test, routes: [{path: /x/*, redirect: https://b.test/{rest}}]}]",
+        ("1:", 'quote it: "https://b.test/{rest}"'),
+    ),
+    ("- names: [a.test]\n  root: www\n", ("1:1", "below a line of its own, sites:")),
+    (
+        SITE + ", basic_auth: {users: {a: $argon2id$v=19$m=19456,t=2,p=1$c29t$aGFzaA}}}]",
+        ("not whole", "put it in quotation marks"),
+    ),
+    (SITE + ", tls: {min_version: '1.3'}}]", ("it belongs under tls at the top of the file",)),
     # Words of other programs, at a site
     (
         SITE.replace("root: www", "proxy_pass: http://127.0.0.1:3000") + "}]",

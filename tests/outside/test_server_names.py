@@ -65,7 +65,7 @@ sites: [{{names: [a.test], root: {folder / "www"}}}]
 )
 def test_a_name_that_nobody_has(running: tuple[Server, int, Path], name: bytes, told: str) -> None:
     server, port, ca = running
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
         raw.sendall(hello(name))
         alert = raw.recv(7)
         assert alert[:1] == b"\x15", "an alert, and no reset"

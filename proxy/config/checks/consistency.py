@@ -21,9 +21,7 @@ from ..schema import cluster as cluster_keys
 from ..schema import site as serving_keys
 from ..schema.acme import DIRECTORIES, Acme
 from ..schema.document import Admin, Site
-from ..schema.inherit import innermost
 from ..schema.parse import Parsed
-from ..schema.rules import Rules
 from ..syntax.addresses import is_loopback, spell_address
 from ..syntax.faults import Fault, Origins, Path, shown
 from ..syntax.names import has_underscore, is_wildcard, publicly_certifiable
@@ -64,13 +62,12 @@ def check(parsed: Parsed) -> Iterator[Fault]:
         yield from _on_demand(site, parsed.document.acme, at, parsed)
         yield from _not_shared(site, at, parsed)
         yield from _routes(site, at, parsed.origins)
-        top: tuple[Path, Rules] = ((), parsed.document)
-        rules = innermost(top, (at, site)).rules
+        rules = parsed.holding((at, site)).rules
         yield from serving_keys.check(site, at, parsed.origins, "/*", rules, site.routes)
         yield from access_keys.check(site, at, parsed.origins)
         for number, route in enumerate(site.routes):
             where: Path = (*at, "routes", number)
-            rules = innermost(top, (at, site), (where, route)).rules
+            rules = parsed.holding((at, site), (where, route)).rules
             yield from serving_keys.check(route, where, parsed.origins, route.path, rules)
             yield from access_keys.check(route, where, parsed.origins)
         if site.default and site.tls.client_auth:

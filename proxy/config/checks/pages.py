@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path as FilePath
 
-from ..schema.inherit import innermost
 from ..schema.parse import Parsed, servings
 from ..schema.rules import Rules
 from ..syntax.faults import Fault, Path
@@ -21,16 +21,16 @@ LARGEST_PAGE = 1024 * 1024
 def check(parsed: Parsed, reader: Reader | None, notices: list[Fault]) -> Iterator[Fault]:
     """Yield a fault for each page or folder that ``reader`` (None: unknown) cannot have. A path
     that may have been meant for a file goes to ``notices``."""
-    top: tuple[Path, Rules] = ((), parsed.document)
-    yield from _error_pages(*top, parsed, reader, notices)
+    is_folder = cache(os.path.isdir)  # thousands of sites may have one root
+    yield from _error_pages((), parsed.document, parsed, reader, notices)
     for index, site in parsed.sites:
         at: Path = ("sites", index)
         for path, level in servings(site, at):
             yield from _error_pages(path, level, parsed, reader, notices)
-            if level.root is None or reader is None or not os.path.isdir(level.root):
+            if level.root is None or reader is None or not is_folder(level.root):
                 continue
             between = [] if level is site else [(at, site)]
-            if innermost(top, *between, (path, level)).rules.listing.format != "off":
+            if parsed.holding(*between, (path, level)).rules.listing.format != "off":
                 trouble = reach(level.root, os.R_OK, reader)
                 if trouble:
                     yield parsed.origins.fault((*path, "root"), *trouble)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from ..schema.document import Site
-from ..schema.inherit import innermost
 from ..schema.parse import Parsed, servings
 from ..schema.site import ACTIONS, responds
 from ..syntax.faults import Fault, Path, shown
@@ -41,10 +40,20 @@ def _believed(parsed: Parsed) -> Iterator[Fault]:
 
 
 def _without_answer(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
-    rules = innermost(((), parsed.document), (at, site)).rules
+    rules = parsed.holding((at, site)).rules
     if site.routes or rules.redirect or responds(rules):
         return
-    if not any(key in site.given for key in ACTIONS):
+    if any(key in site.given for key in ACTIONS):
+        return
+    empty = next((key for key in ACTIONS if parsed.origins.stands((*at, key))), None)
+    if empty is not None:
+        yield parsed.origins.fault(
+            (*at, empty),
+            f"there is no value, so {site.names[0]} has a certificate and no answer: every request "
+            "gets 404",
+            f"write the value behind {empty}:",
+        )
+    else:
         yield parsed.origins.fault(
             at,
             f"{site.names[0]} has a certificate and no answer: every request gets 404",
@@ -57,7 +66,8 @@ def _shown_source(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
     for path, serving in servings(site, at):
         if serving.root is None or "fastcgi" in serving.given:
             continue
-        rules = innermost(((), parsed.document), (at, site), (path, serving)).rules
+        between = [] if serving is site else [(at, site)]
+        rules = parsed.holding(*between, (path, serving)).rules
         pages = [*rules.index, *([rules.fallback] if rules.fallback else [])]
         for page in pages:
             if page.lower().endswith(".php"):

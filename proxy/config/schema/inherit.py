@@ -34,6 +34,14 @@ class Inherited:
     paths: Mapping[str, Path]
 
 
+NOTHING_GIVEN = Inherited(_DEFAULTS, {})
+
+
+def says_rules(level: Rules) -> bool:
+    """Whether any rule was given at a level."""
+    return not _KEYS.isdisjoint(level.given)
+
+
 def innermost(*levels: tuple[Path, Rules]) -> Inherited:
     """Return what holds at the last of these levels, which are given from the outermost on."""
     values: dict[str, Any] = {}

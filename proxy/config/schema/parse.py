@@ -6,6 +6,7 @@ others; `Parsed.broken` says what is missing, because a later check must not com
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path as FilePath
@@ -18,6 +19,7 @@ from ..syntax.names import parse_name
 from ..syntax.sections import Section, Slip
 from . import synonyms
 from .document import Document, Site
+from .inherit import NOTHING_GIVEN, Inherited, innermost, says_rules
 from .rules import Rules
 from .site import Route, Serving
 
@@ -35,6 +37,22 @@ class Parsed:
     broken: frozenset[str]
     origins: Origins
     notices: tuple[Fault, ...] = ()
+    _holding: dict[tuple[Path, ...], Inherited] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def holding(self, *levels: tuple[Path, Rules]) -> Inherited:
+        """Return what holds at the last of these levels, which are given from the outermost below
+        the top of the document on. Where the same of them say anything, it is the same object: of
+        thousands of sites few have rules of their own, and each is asked about several times."""
+        saying = [one for one in (((), self.document), *levels) if says_rules(one[1])]
+        if not saying:
+            return NOTHING_GIVEN
+        where = tuple(path for path, _level in saying)
+        found = self._holding.get(where)
+        if found is None:
+            found = self._holding[where] = innermost(*saying)
+        return found
 
     def levels(self) -> Iterator[tuple[Path, Rules]]:
         """Yield every place where a rule may stand, from the top of the document on."""
@@ -231,11 +249,13 @@ def _leads(section: type[Section] | None, steps: list[str]) -> bool:
 
 def _of_a_section(word: str, here: type[Section]) -> str | None:
     """Say which section at the top has this very key; not of http and https, which mean more."""
+    tops = {subsection(one.annotation) for one in Document.known_keys().values()} - {Site}
+    beside = "" if here in tops | {Document} else " at the top of the file, beside sites"
     for owner, field in Document.known_keys().items():
         inner = subsection(field.annotation)
         elsewhere = inner is not None and inner is not here and word in inner.known_keys()
         if elsewhere and owner not in ("sites", "listen"):
-            return f"it belongs under {owner}"
+            return f"it belongs under {owner}{beside}"
     return None
 
 

@@ -319,7 +319,10 @@ def _parse_hash(text: str) -> str:
     try:
         return check_hash(text)
     except NotAHash as wrong:
-        raise Wrong(f"{shown(text[:12])}…: {wrong}", "treehouse-proxy hash-password") from None
+        remedy = "treehouse-proxy hash-password"
+        if re.fullmatch(r"\$argon2id\$v=\d+\$m=\d+", text):  # up to its first comma
+            remedy = "put it in quotation marks: inside braces its commas end it"
+        raise Wrong(f"{shown(text[:12])}…: {wrong}", remedy) from None
 
 
 def _parse_user(text: str) -> str:

@@ -80,6 +80,10 @@ class Origins:
         if key is not None:
             self._keys[path] = key
 
+    def stands(self, path: Path) -> bool:
+        """Whether there is such a key in the source, be it without a value."""
+        return path in self._keys
+
     def written(self, path: Path) -> Path:
         """Return the longest beginning of ``path`` that stands in the source. The only element of a
         list may stand there without the list."""

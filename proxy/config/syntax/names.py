@@ -19,9 +19,13 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _LENGTH = 253  # octets of a name in text form, RFC 1035 §2.3.4
 
 # Endings that the public DNS does not have, so that no public CA can certify a name below them:
-# RFC 6761 §6 (test, localhost, invalid, example), RFC 6762 (local), RFC 8375 (home.arpa), and
-# internal, which ICANN's board reserved for private use in 2024.
-_PRIVATE_ENDINGS = ("localhost", "internal", "test", "invalid", "example", "local", "home.arpa")
+# RFC 6761 §6 (test, localhost, invalid, example), RFC 6762 (local), RFC 8375 (home.arpa),
+# internal, which ICANN's board reserved for private use in 2024, and what routers and offices use
+# all the same and nobody can register (RFC 6762 appendix G; home and corp: ICANN, 4 February 2018).
+_PRIVATE_ENDINGS = (
+    *("localhost", "internal", "test", "invalid", "example", "local", "home.arpa"),
+    *("lan", "home", "corp", "intranet", "private", "localdomain"),
+)
 
 _NAME = "write it like example.org, *.example.org, localhost or 192.0.2.1"
 

@@ -91,7 +91,8 @@ def _parse(text: str, filename: str, environment: Mapping[str, str] | None) -> D
             getattr(error, "context", "")
         ):
             mark = getattr(error, "context_mark", None) or mark  # where it begins
-        reader.blame(mark, (), *_plainly(error, reader.line(mark)))
+        column = mark.column if mark else 0
+        reader.blame(mark, (), *_plainly(error, reader.line(mark), column))
     except UnicodeEncodeError:  # half of a surrogate pair, which libyaml cannot be handed
         reader.blame(None, (), "the text holds what UTF-8 cannot carry", "save the file as UTF-8")
     except _TooMuch as bound:
@@ -168,7 +169,10 @@ class _Reader:
         if root is None or root.content is None:
             return None
         if not isinstance(root.content, _Pairs):
-            self.blame(root.mark, (), "the file is not a mapping of keys", "write KEY: VALUE lines")
+            remedy = "write KEY: VALUE lines"
+            if isinstance(root.content, list):
+                remedy += "; a list of sites stands below a line of its own, sites:"
+            self.blame(root.mark, (), "the file is not a mapping of keys", remedy)
             return None
         return self.plain(root, ())
 
@@ -317,8 +321,9 @@ def _too_deep(mark: Any) -> _TooMuch:
     return _TooMuch(mark, f"more than {_DEPTH} levels deep", "no key lies that deep")
 
 
-def _plainly(error: yaml.YAMLError, line: str) -> tuple[str, str]:
-    """Say what is wrong and what to do, of the parser's own faults in this line of the text."""
+def _plainly(error: yaml.YAMLError, line: str, column: int = 0) -> tuple[str, str]:
+    """Say what is wrong and what to do, of the parser's own faults in this line of the text, at
+    this column from 0."""
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
     if "scanning an alias" in str(getattr(error, "context", None) or ""):
         asterisk = re.search(r"\*[^\s,\]}]*", line)
@@ -330,16 +335,37 @@ def _plainly(error: yaml.YAMLError, line: str) -> tuple[str, str]:
         "\t" in line and ("cannot start any token" in problem or "tab" in problem)
     ):
         return "this line has a tab where YAML takes spaces alone", "indent with spaces"
+    blank = next((c for c in line if not c.isascii() and (c.isspace() or c in _INVISIBLE)), None)
+    if blank is not None:
+        where = line.index(blank) + 1
+        return (
+            f"the character in column {where} is U+{ord(blank):04X}, which looks like a space",
+            "replace it by a space, or take it out; it often comes with text from a web page",
+        )
     if re.search(r"[\[{,:]\s*\$\{", line):
         return (
             "inside brackets and braces a value with ${...} needs quotation marks",
             'quote it: "${NAME}"',
+        )
+    braced = re.search(r"[\[{,].*?:\s+([^\s\"'\[{,][^\s\"',]*\{\w+\}[^\s,}]*)", line)
+    if braced is not None:
+        return (
+            "inside brackets and braces a value with {...} needs quotation marks",
+            f'quote it: "{one_line(braced[1])}"',
+        )
+    if "cannot start any token" in problem and column < len(line):
+        return (
+            f"this is not YAML: no value starts with {line[column]} there",
+            f"quote a value that starts with {line[column]}, and indent with spaces",
         )
     for part, remedy in _REMEDIES:
         if part in problem:
             return f"this is not YAML: {problem}", remedy
     return f"this is not YAML: {problem}", "see the lines up to here"
 
+
+# Zero-width characters and the byte order mark, which `str.isspace` does not count as blanks.
+_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
 
 _REMEDIES = (
     ("end of stream", "close the quotation mark, bracket or brace that is still open"),

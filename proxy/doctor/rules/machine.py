@@ -161,6 +161,13 @@ def _port(one: PortFacts, running: bool | None) -> Finding:
             "wrong", about, f"{one.address} is held by {one.holder}, not by the running server",
             "stop that one, or set listen, then treehouse-proxy reload",
         )  # fmt: skip
+    if one.holder is not None and one.holder.startswith("treehouse-proxy:"):
+        return Finding(
+            "wrong", about,
+            f"{one.address} is held by {one.holder}, which has another state directory, or whose "
+            "own was removed",
+            "ask that one, by its --config or --state; restart it where its directory is gone",
+        )  # fmt: skip
     if one.holder is not None:
         return Finding(
             "wrong", about, f"{one.address} is held by {one.holder}",

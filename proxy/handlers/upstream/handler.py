@@ -342,10 +342,11 @@ class Upstream:
         """Name the backend, the site and the request in a fault's detail, for the log. The query is
         left out, because it may hold secrets."""
         fault.backend = backend.config.url
+        sent = request.original
         fault.detail = (
             f"{backend.config.url}: {fault.detail or fault.what.text} "
-            f"({request.method.decode('latin-1')} {request.host.decode('latin-1')}"
-            f"{request.original.path.decode('latin-1')})"
+            f"({sent.method.decode('latin-1')} {sent.host.decode('latin-1')}"
+            f"{sent.path.decode('latin-1')})"
         )
 
     def tell(self, request: Request, backend: Backend, fault: Fault) -> None:

@@ -71,6 +71,18 @@ class _About(Payload):
         )
 
 
+class _Question(Request):
+    """What a service is asked. Where it cannot be, the log names the client's request."""
+
+    __slots__ = ("about",)
+
+    about: Request
+
+    @property
+    def original(self) -> Request:
+        return self.about.original
+
+
 class ServiceQuestion:
     """What a service is asked, by a rule. ``copied``: names of fields that say who the user is,
     which no client can tell it. ``left_out`` are all that it is not told."""
@@ -86,10 +98,11 @@ class ServiceQuestion:
 
     def subrequest(self, request: Request) -> Request:
         """The request that is sent to the service, but for `lines`."""
-        asked = Request(
+        asked = _Question(
             b"GET", self._target, b"1.1", request.authority, request.host,
             self._passed_on(request.fields), request.connection,
         )  # fmt: skip
+        asked.about = request
         block = request.cached_fields
         if block is not None and self.left_out.isdisjoint(block.names):
             asked.uncached_fields = self._passed_on(request.uncached_fields)

@@ -2,12 +2,14 @@
 
 A command is one JSON object, ``{"command": VERB, …}``, and so is its answer: ``{"ok": true, …}``,
 or ``{"ok": false, "error": WHY}``; a status is the document itself. What the certifier knows is
-asked of the certifier, and its answer is handed on as it is.
+asked of the certifier, and its answer is handed on as it is. A question with ``config`` is about
+that file: a server that was started with another one refuses it.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 
 from ...config.syntax.faults import ConfigurationFaults
 from ...exit_status import CANNOT_BIND, USAGE
@@ -57,6 +59,14 @@ class Commands:
         self._operations = operations
 
     def hear(self, request: Answer, reply: Reply) -> None:
+        file = request.get("config")
+        if isinstance(file, str) and (other := self._other_than(file)):
+            error = (
+                f"the server on this state directory was started with {other}, and not with {file}:"
+                " nothing was done (name what it was started with, or restart it with this file)"
+            )
+            reply({"ok": False, "error": error, "status": USAGE})
+            return
         match request.get("command"):
             case "alive":
                 reply({"ok": True})
@@ -82,6 +92,15 @@ class Commands:
                 self._requests.ask(verb, request.get("value"), reply)
             case other:
                 reply({"ok": False, "error": f"unknown command {other!r}"})
+
+    def _other_than(self, file: str) -> str | None:
+        """Say what a reload would read, where that is not ``file``, an absolute path. Two spellings
+        that lead to one file are the same."""
+        own = self._generations.serving.config.source
+        if own is None:
+            return "flags and no file"
+        same = str(own) == file or os.path.realpath(own) == os.path.realpath(file)
+        return None if same else str(own)
 
     def _drain(self, request: Answer, reply: Reply) -> None:
         if request.get("cancel") is True:

@@ -36,6 +36,7 @@ _CALLERS = 16
 _ASK_WITHIN = 5.0  # seconds for the request's line
 _CREDENTIALS = struct.Struct("3i")
 _MOST_FDS = 4
+_LOOKED_FOR_EVERY = 10.0  # seconds
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class ControlSocket:
         self._timers = timers
         self._callers: dict[socket.socket, _Caller] = {}
         self._sock: socket.socket | None = None
+        self._missed = False  # whether it has been said that the state directory is gone
 
     def open(self) -> None:
         """Listen, if it does not yet. Raises `OSError`."""
@@ -71,6 +73,47 @@ class ControlSocket:
             self._inode = os.stat(self.path).st_ino
             self._directory = _identity(os.stat(self.path.parent))
             self._selector.register(self._sock, selectors.EVENT_READ, self._on_caller)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._timers.at(time.monotonic() + _LOOKED_FOR_EVERY, self.look)
+
+    def look(self) -> None:
+        """Make the socket's file again if somebody has removed it, or say that it cannot be made:
+        nobody could ask this server anything. One that a successor has put there is left alone."""
+        if self._sock is None:
+            return
+        try:
+            if os.stat(self.path).st_ino != self._inode:
+                return
+            self._missed = False
+        except FileNotFoundError:
+            self._make_again()
+        except OSError:
+            pass  # out of sight for a moment; what is open serves on
+        self._look_again()
+
+    def _make_again(self) -> None:
+        assert self._sock is not None  # noqa: S101 - `look` has looked
+        try:
+            if _identity(os.stat(self.path.parent)) != self._directory:
+                raise FileNotFoundError
+            fresh = self._bind(self.path)
+        except OSError:
+            if not self._missed:
+                log.error(
+                    "the state directory %s is gone: no command reaches this server, and no "
+                    "certificate can be kept. What is served goes on. Put it back, then restart "
+                    "the server",
+                    self.path.parent,
+                )
+            self._missed = True
+            return
+        log.warning("%s was removed, and has been made again", self.path)
+        self._selector.unregister(self._sock)
+        self._sock.close()
+        self._sock, self._inode = fresh, os.stat(self.path).st_ino
+        self._selector.register(fresh, selectors.EVENT_READ, self._on_caller)
 
     @staticmethod
     def _bind(path: Path) -> socket.socket:
@@ -104,6 +147,7 @@ class ControlSocket:
         if self._sock is None:
             return
         self.close_in_child()
+        self._sock = None
         with contextlib.suppress(OSError):
             # An upgraded server may have put its own socket there.
             if os.stat(self.path).st_ino == self._inode:

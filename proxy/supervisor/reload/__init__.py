@@ -5,6 +5,5 @@ config_source  where the configuration is read from
 generations    configurations in force, each with its workers
 plan           what a reload would change                       (pure)
 immutable      settings that need a restart                     (pure)
-unchanged      what two configurations have in common is kept once     (pure)
 file_watch     whether the processes still see what is on disk
 """

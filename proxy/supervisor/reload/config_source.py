@@ -7,7 +7,6 @@ from ...config.options import Options
 from ...system import config_process
 from ...system.certificate_files import OwnCertificates
 from ...system.config_process import Found
-from . import unchanged
 from .file_watch import FileWatch
 
 
@@ -24,22 +23,22 @@ class ConfigSource:
         self._own = own
         self._watch = FileWatch(config)
 
-    def read(self) -> Found:
+    def read(self, present: Config) -> Found:
         """The configuration as it stands on disk now, and its certificates, whose bundles are the
-        caller's. Raises `ConfigurationFaults`, `ReadingEnded`, and `OSError`."""
-        return config_process.read(self._options, self._started_as, self._own.present)
+        caller's. What is as it is in ``present`` takes no memory twice. Raises
+        `ConfigurationFaults`, `ReadingEnded`, and `OSError`."""
+        return config_process.read(self._options, self._started_as, self._own.present, present)
 
     def reread(self, present: Config) -> Found:
-        """The same for a reload: `changed` compares with what was read here. What is as it is in
-        ``present`` takes no memory twice. Raises what `read` does."""
+        """The same for a reload: `changed` compares with what was read here."""
         found: list[Found] = []
 
         def config() -> Config:
-            found.append(self.read())
-            return unchanged.shared(present, found[0].config)
+            found.append(self.read(present))
+            return found[0].config
 
-        shared = self._watch.reread(config)
-        return found[0]._replace(config=shared)
+        self._watch.reread(config)
+        return found[0]
 
     def changed(self) -> str | None:
         """What differs on disk from the configuration in force, for people; None for nothing. Each

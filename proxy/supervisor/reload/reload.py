@@ -154,7 +154,7 @@ class Reloader:
     def rehearse(self) -> Config:
         """What a reload would put in force; nothing is changed. Raises what a reload would be
         refused for: `ConfigurationFaults`, `CannotBind`, `CertificateUnusable`, `ReadingEnded`."""
-        wanted, own = self._source.read()
+        wanted, own = self._source.read(self._generations.serving.config)
         own.release()
         try_listeners(wanted.listen, self._generations.serving.listeners, wanted.admin)
         if own.unusable is not None:

@@ -418,5 +418,5 @@ def test_the_loss_of_the_supervisor_ends_it(server: FakeServer, ca: Pebble, tmp_
     with Certifier(settings(tmp_path, ca, ("a.example",)), server) as certifier:
         server.until(lambda: server.state("a.example") == "fresh")
         server.vanish()
-        certifier._thread.join(10)
+        certifier._thread.join(60)
         assert not certifier._thread.is_alive()

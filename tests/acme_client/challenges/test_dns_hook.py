@@ -139,7 +139,7 @@ def await_end(pids: Path) -> None:
             continue
         import select
 
-        assert select.select([ended], [], [], 10)[0]
+        assert select.select([ended], [], [], 60)[0]
         os.close(ended)
 
 

@@ -265,7 +265,7 @@ def test_changes_are_noticed_whoever_made_them(store: Store) -> None:
         """What has changed, as soon as the store has heard of it all; a disk is looked at."""
         found = changed()
         while not names <= found and not isinstance(store, DirectoryStore):
-            assert woken.wait(10)
+            assert woken.wait(60)
             woken.clear()
             found |= changed()
         return found
@@ -287,11 +287,11 @@ def test_changes_wake_who_watches(store: Store) -> None:
     changed = store.watch("certificates", woken.set)
     peer(store).store("ledgers/ca", {"ledger.json": b"{}"})
     peer(store).store(FOLDER, OLD)
-    assert woken.wait(10)
+    assert woken.wait(60)
     assert changed() == {"example.org"}
     woken.clear()
     peer(store).delete(FOLDER)
-    assert woken.wait(10)
+    assert woken.wait(60)
     assert changed() == {"example.org"}
 
 

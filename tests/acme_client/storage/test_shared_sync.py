@@ -142,7 +142,7 @@ def test_the_failure_of_one_file_is_its_writers_alone(tmp_path: Path) -> None:
 
     def before(step: str, path: str) -> None:
         if path.endswith("first"):
-            assert barrier.wait(10)
+            assert barrier.wait(60)
         if path.endswith("bad"):
             raise OSError(errno.EIO, "bad")
 
@@ -167,7 +167,7 @@ def test_the_failure_of_one_file_is_its_writers_alone(tmp_path: Path) -> None:
             threading.Event().wait(0.005)
     barrier.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert errors["first"] is None
     assert errors["good"] is None
     assert isinstance(errors["bad"], OSError)

@@ -15,7 +15,7 @@ from support.http.strict_h2_backend import lengthless
 
 
 def talk(proxied: Proxied, hello: bytes = HELLO) -> H2Talk:
-    return H2Talk(proxied.port, "a.test", h2_context(proxied.ca), hello=hello, within=5.0)
+    return H2Talk(proxied.port, "a.test", h2_context(proxied.ca), hello=hello)
 
 
 def canary(proxied: Proxied, on: H2Talk, stream: int) -> None:

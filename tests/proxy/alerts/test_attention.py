@@ -133,7 +133,7 @@ def test_a_thousand_backends_are_fifty_lines_and_a_number() -> None:
 def test_a_cluster_that_cannot_be_asked_or_taken_from_is_told() -> None:
     sound: ClusterStatus = {
         "name": "shop", "node": "web-2", "orders": False, "ordering": ["web-1"], "connected": True,
-        "fault": None, "alone": False, "refused": {},
+        "fault": None, "alone": False, "order_below": 0.1, "refused": {},
         "behind": 0, "revision_behind": 0, "members": [],
     }  # fmt: skip
     assert look(Situation(cluster=sound), NOW) == ([], 0)

@@ -30,6 +30,7 @@ def status(**more: Any) -> dict[str, Any]:
         "not_before": at(NOW - 60 * DAY), "not_after": at(NOW + 30 * DAY), "state": "fresh",
         "renew_at": at(NOW - DAY), "attempts": 0, "last_error": None, "next_attempt": None, "served": True, "history": [],
         "on_demand_for": None, "given_up": False, "contested": None, "contested_since": None,
+        "made_by": None, "holder": None,
         **more,
     }  # fmt: skip
 
@@ -250,7 +251,7 @@ def test_of_several_machines_one_tells_of_a_certificate() -> None:
     ]
     cluster: Any = {
         "name": "shop", "node": "", "orders": True, "ordering": ["web-1", "web-2", "web-3"],
-        "connected": True, "fault": None, "alone": False, "refused": {},
+        "connected": True, "fault": None, "alone": False, "order_below": 0.1, "refused": {},
         "behind": 0, "revision_behind": 0, "members": [{}, {}, {}],
     }  # fmt: skip
 

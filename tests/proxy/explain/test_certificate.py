@@ -25,6 +25,7 @@ def entry(**more: Any) -> dict[str, Any]:
         "renew_at": at(NOW + DAY), "ari_window": None, "state": "fresh", "attempts": 0,
         "last_error": None, "next_attempt": None, "served": True, "profile": None,
         "on_demand_for": None, "given_up": False, "contested": None, "contested_since": None,
+        "made_by": None, "holder": None,
         "history": [], **more,
     }  # fmt: skip
 
@@ -199,7 +200,7 @@ def test_a_ca_that_has_asked_to_wait_is_not_asked_without_a_word(outcome: str, h
 def test_where_several_machines_order() -> None:
     cluster: Any = {
         "name": "shop", "node": "web-2", "orders": True, "ordering": ["web-1", "web-2"],
-        "connected": True, "fault": None, "alone": False, "refused": {},
+        "connected": True, "fault": None, "alone": False, "order_below": 0.1, "refused": {},
         "behind": 0, "revision_behind": 0, "members": [],
     }  # fmt: skip
 

@@ -39,7 +39,7 @@ STATS: WorkerStats = {
 }
 CLUSTER: ClusterStatus = {
     "name": "shop", "node": "web-1", "orders": True, "ordering": ["web-1"], "connected": True,
-    "fault": None, "alone": False, "refused": {},
+    "fault": None, "alone": False, "order_below": 0.1, "refused": {},
         "behind": 0, "revision_behind": 0,
     "members": [
         {"node": "web-1", "version": "1", "since": None, "orders": True, "seen": 7,

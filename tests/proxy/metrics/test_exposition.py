@@ -95,7 +95,7 @@ def overview() -> Overview:
             ],
             "cluster": {
                 "name": "shop", "node": "web-2", "orders": False, "ordering": ["web-1"],
-                "connected": True, "fault": None, "alone": False, "refused": {},
+                "connected": True, "fault": None, "alone": False, "order_below": 0.1, "refused": {},
         "behind": 0, "revision_behind": 0, "members": [],
             },
         },

@@ -108,6 +108,20 @@ def test_a_certificate_that_cannot_be_used_is_told_when_it_is_taken(options: Opt
         own.take(found)
 
 
+def test_sites_that_are_as_they_were_are_those_in_force(options: Options) -> None:
+    assert options.config is not None
+    present = read(options)
+    with options.config.open("a") as file:
+        file.write("  - {names: [new.test], root: www}\n")
+    found = config_process.read(options, os.geteuid(), {}, present.config)
+    assert found.config == load(options, now_uid=os.geteuid())
+    assert [
+        one is other for one, other in zip(present.config.sites, found.config.sites, strict=False)
+    ] == [True, True]
+    present.own.release()
+    found.own.release()
+
+
 @pytest.mark.parametrize(
     ("end", "status"),
     [

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hyperframe.frame import DataFrame, Frame
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, RstStreamFrame
 
 from support.h2_peer import HELLO, Fields, Sent, headers, window_update
 from support.http.client import context
@@ -21,6 +21,26 @@ def h2_context(ca: Path | None) -> ssl.SSLContext:
     return made
 
 
+def _connected(
+    address: tuple[str, int],
+    name: str,
+    using: ssl.SSLContext,
+    before: bytes,
+    hello: bytes,
+    within: float,
+) -> ssl.SSLSocket:
+    """A connection on which ``hello`` has been said. One that comes to nothing is closed: left to the
+    garbage collector, it would be a warning in whichever test that comes by."""
+    with contextlib.ExitStack() as stack:
+        raw = stack.enter_context(socket.create_connection(address, timeout=within))
+        raw.sendall(before)
+        made = stack.enter_context(using.wrap_socket(raw, server_hostname=name))
+        assert made.selected_alpn_protocol() == "h2"
+        made.sendall(hello)
+        stack.pop_all()
+    return made
+
+
 def request(path: str, host: str, *more: tuple[bytes, bytes], method: bytes = b"GET") -> Fields:
     return [
         (b":method", method),
@@ -29,6 +49,11 @@ def request(path: str, host: str, *more: tuple[bytes, bytes], method: bytes = b"
         (b":path", path.encode()),
         *more,
     ]
+
+
+class NotTaken(Exception):
+    """The server's GOAWAY has named a stream before this one as the last that it took: the request may
+    be sent again on another connection (RFC 9113 §6.8)."""
 
 
 class H2Talk:
@@ -46,14 +71,7 @@ class H2Talk:
         within: float = 60.0,
     ) -> None:
         """``before``: sent ahead of TLS (a PROXY header)."""
-        raw = socket.create_connection((address, port), timeout=within)
-        try:
-            raw.sendall(before)
-            self.sock = using.wrap_socket(raw, server_hostname=name)
-        except BaseException:
-            raw.close()
-            raise
-        assert self.sock.selected_alpn_protocol() == "h2"
+        self.sock = _connected((address, port), name, using, before, hello, within)
         self.frames: list[Frame] = []
         self.ended = False
         self.credits = True
@@ -63,7 +81,6 @@ class H2Talk:
         self._bodies: dict[int, list[bytes]] = {}
         self._within = within
         self._number = -1
-        self.says(hello)
 
     def __enter__(self) -> H2Talk:
         return self
@@ -122,19 +139,23 @@ class H2Talk:
             self.says(*pieces)
 
     def hears_end_of(self, stream: int) -> None:
-        self.hears(
-            lambda one: (
-                one.stream_id == stream
-                and ("END_STREAM" in one.flags or type(one).__name__ == "RstStreamFrame")
+        """Raises `NotTaken`."""
+
+        def fits(one: Frame) -> bool:
+            if isinstance(one, GoAwayFrame) and one.last_stream_id < stream:
+                raise NotTaken(f"stream {stream} is behind {one}")
+            return one.stream_id == stream and (
+                "END_STREAM" in one.flags or isinstance(one, RstStreamFrame)
             )
-        )
+
+        self.hears(fits)
 
     def hears_the_end(self) -> None:
         while not self.ended:
             self.more()
 
     def asks(self, fields: Fields, *more: bytes, stream: int | None = None) -> int:
-        """Ask, wait for the answer's end; the stream's number."""
+        """Ask, wait for the answer's end; the stream's number. Raises `NotTaken`."""
         number = self.next() if stream is None else stream
         self.says(headers(number, fields, end=not more), *more)
         self.hears_end_of(number)

@@ -59,6 +59,22 @@ class Company:
         status = node.running.await_status(node.state, lambda one: bool(found(one)), within=150)
         return found(status)[0]
 
+    def agreed(self, name: str, within: float = 150.0) -> str:
+        """When a certificate is attempted next, as soon as all machines wait until then: the first to
+        know tells the others."""
+        deadline = time.monotonic() + within
+        while True:
+            found = {
+                one["next_attempt"] if one["state"] == "waiting" else None
+                for node in self.nodes
+                for one in node.running.status(node.state)["certificates"]
+                if one["name"] == name
+            }
+            if len(found) == 1 and (moment := found.pop()) is not None:
+                return str(moment)
+            assert time.monotonic() < deadline, (found, [one.running.text() for one in self.nodes])
+            time.sleep(0.05)  # what machines have heard of each other is seen from outside only
+
     def come_for_one(self, node: Node) -> str:
         """A client comes for a name on demand, and again where the CA takes longer than it waits."""
         while True:

@@ -2,7 +2,9 @@
 
 PSS is what a process has of its own and its share of what it has in common with others, so that the
 sum over all is what the server takes; RSS would count the shared pages of forked workers again and
-again. Of its own alone (``private``) is what a leak adds to.
+again. A leak adds to ``anonymous``: all that the process has written, whoever shares it. What a process
+shares with nobody (Private in smaps) is no measure of a leak: it grows when a process that was forked
+from it ends.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ class Weight:
     title: str
     pid: int
     pss: int  # KiB
-    private: int  # KiB
+    anonymous: int  # KiB
     descriptors: int
 
 
@@ -55,8 +57,7 @@ def _weight(title: str, pid: int) -> Weight | None:
     except OSError:
         return None
     kib = {key: int(value.split()[0]) for key, value in _facts(rollup)}
-    private = kib["Private_Clean"] + kib["Private_Dirty"]
-    return Weight(title, pid, kib["Pss"], private, descriptors)
+    return Weight(title, pid, kib["Pss"], kib["Anonymous"], descriptors)
 
 
 def _facts(rollup: str) -> Iterator[tuple[str, str]]:
@@ -70,7 +71,7 @@ def table(moments: Iterable[tuple[str, list[Weight]]]) -> list[str]:
     columns = [(title, {one.title: one for one in weights}) for title, weights in moments]
     titles = list(dict.fromkeys(name for _, weights in columns for name in weights))
     lines = [
-        "  " + f"{'PSS, own memory, descriptors':<30}" + "".join(f"{t:>30}" for t, _ in columns)
+        "  " + f"{'PSS, anonymous, descriptors':<30}" + "".join(f"{t:>30}" for t, _ in columns)
     ]
     for title in titles:
         cells = [_cell(weights.get(title)) for _, weights in columns]
@@ -81,4 +82,4 @@ def table(moments: Iterable[tuple[str, list[Weight]]]) -> list[str]:
 
 
 def _cell(one: Weight | None) -> str:
-    return f"{one.pss} KiB, {one.private} KiB, {one.descriptors}" if one else "-"
+    return f"{one.pss} KiB, {one.anonymous} KiB, {one.descriptors}" if one else "-"

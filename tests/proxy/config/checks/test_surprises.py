@@ -28,6 +28,7 @@ def notices(folder: Path, text: str) -> str:
     [
         ("sites: [{names: a.test}]", WITHOUT_ANSWER),
         ("sites: [{names: a.test, routes: []}]", WITHOUT_ANSWER),
+        ("sites:\n  - names: a.test\n    root:\n", "sites[0].root: there is no value, so a.test"),
         ("sites: [{names: a.test, headers: {set: {X-A: b}}}]", WITHOUT_ANSWER),
         (f"trusted_proxies: ['10.0.0.0/8', '0.0.0.0/0']\n{SITE}", EVERYBODY),
         (f"trusted_proxies: '::/0'\n{SITE}", EVERYBODY),

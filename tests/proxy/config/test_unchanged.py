@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proxy.config.load import Options, load
 from proxy.config.model import Config
-from proxy.supervisor.reload.unchanged import shared
+from proxy.config.unchanged import difference, whole
 
 SITES = """state: {folder}/state
 admin: {{listen: "127.0.0.1:2020", names: [admin.example]}}
@@ -27,6 +27,10 @@ def configured(folder: Path, body: str = "x", more: str = "", last: str = "") ->
     file = folder / "config.yaml"
     file.write_text(SITES.format(folder=folder, body=body, more=more, last=last))
     return load(Options(config=file), now_uid=os.getuid())
+
+
+def shared(present: Config, wanted: Config) -> Config:
+    return whole(present, difference(present, wanted))
 
 
 def same(present: Config, wanted: Config) -> list[bool]:
