@@ -122,7 +122,8 @@ class Commands:
         self._on_demand.touched(managed.name)  # it may be dormant, and a person waits for it now
         if not managed.busy:
             managed.force = force
-            managed.by_hand, managed.postponed_until = True, 0.0
+            managed.by_hand, managed.asked_for = True, managed.serial
+            managed.postponed_until = 0.0
             managed.record = transitions.on_requested(managed.record)
             self._act(Report(managed.name, managed))
             self._touch(managed)
@@ -153,6 +154,8 @@ class Commands:
             if reason == REASONS["cessationOfOperation"]:
                 message = "revoked; it is served until its site is taken out of the configuration"
             else:
+                managed.revoked = managed.serial
+                managed.postponed_until = 0.0
                 managed.record = transitions.on_requested(managed.record)
                 self._act(Report(managed.name, managed))
                 self._run(Task.KEEP_REQUEST, managed, "", 0)

@@ -207,6 +207,9 @@ class CertificateKeeper:
             record = replace(record, ask_at=max(asked.ask_at or 0.0, record.ask_at or 0.0) or None)
         if record.state in PAUSED and record.tried_by == self._peers.node:
             record = transitions.on_reconfigured(record, self.fingerprint(managed))
+        if managed.is_asked_for or (managed.is_revoked and record.state is State.FRESH):
+            # What a person has asked for here, the others need not have been told.
+            record = transitions.on_requested(record)
         managed.record = record
         managed.under_way = (
             kept.tried_by or ""
