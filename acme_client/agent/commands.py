@@ -122,8 +122,7 @@ class Commands:
         self._on_demand.touched(managed.name)  # it may be dormant, and a person waits for it now
         if not managed.busy:
             managed.force = force
-            managed.by_hand, managed.asked_for = True, managed.serial
-            managed.postponed_until = 0.0
+            managed.by_hand, managed.postponed_until = True, 0.0
             managed.record = transitions.on_requested(managed.record)
             self._act(Report(managed.name, managed))
             self._touch(managed)

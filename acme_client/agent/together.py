@@ -21,6 +21,7 @@ from ..certificates.lifecycle import PAUSED, READY
 from ..certificates.managed import ManagedCertificate
 from ..certificates.peers import Peers
 from ..certificates.shared_repository import LOST, Busy, SharedRepository
+from ..certificates.unfinished_order import UnfinishedOrder
 from ..errors import IssuanceError
 from ..issuers.interface import Reservation
 from ..storage.store import Lock, Unreachable
@@ -255,6 +256,12 @@ class WhileHeld:
     def finalizing(self) -> None:
         self._demand_lock()
         self._reservation.finalizing()
+
+    def take_up(self, order: UnfinishedOrder, *, is_issuing: bool) -> None:
+        self._reservation.take_up(order, is_issuing=is_issuing)
+
+    def come_to_nothing(self, order: UnfinishedOrder) -> None:
+        self._reservation.come_to_nothing(order)
 
     def _demand_lock(self) -> None:
         if not self._lock.holds():

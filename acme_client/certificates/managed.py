@@ -62,7 +62,6 @@ class ManagedCertificate:
     )  # commands that wait for the outcome of the attempt
     force: bool = False  # order once, even if our count of the CA's limits says to wait
     by_hand: bool = False  # a person has asked for the attempt that is to come
-    asked_for: str = ""  # the serial number of the certificate in use when they did
     revoked: str = ""  # the serial number of the certificate that a person has revoked here
     # Commands that came while a thread was at work on it.
     postponed: list[Callable[[], None]] = field(default_factory=list)
@@ -99,12 +98,6 @@ class ManagedCertificate:
     def serial(self) -> str:
         """That of the certificate in use; "" for none."""
         return self.facts.serial if self.facts else ""
-
-    @property
-    def is_asked_for(self) -> bool:
-        """Whether a person has asked for an attempt that has not begun, and no other machine has
-        obtained another certificate since."""
-        return self.by_hand and self.serial == self.asked_for
 
     @property
     def is_revoked(self) -> bool:

@@ -60,6 +60,7 @@ from ..ipc.messages import (
     WantCertificate,
     Warned,
 )
+from ..system import own_code
 from ..system.systemd import Notifier
 from ..worker.warming_up import warm_up
 from .alerts import Alerting
@@ -92,6 +93,7 @@ log = logging.getLogger("treehouse.supervisor")
 _LOADED_WITHIN = 10.0
 # A certifier that cannot even begin must not keep balancers away for ever.
 _HEARD_WITHIN = 30.0
+_CODE_KEPT_AFTER = 2.0  # an upgrade's new files are not there so soon
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -166,6 +168,8 @@ class Supervisor:
         else:
             self._on_loaded()
         parts.timers.at(time.monotonic() + EVERY, self._beat)
+        # Once clients are served: 20 ms, in which this process hears nobody.
+        parts.timers.at(time.monotonic() + _CODE_KEPT_AFTER, own_code.keep)
 
     def on_signal(self, number: int) -> None:
         parts = self._parts

@@ -77,7 +77,7 @@ def test_what_a_person_asks_for_outlives_what_other_machines_write(revoked: bool
     if revoked:
         managed.revoked = managed.serial
     else:
-        managed.by_hand, managed.asked_for = True, managed.serial
+        managed.by_hand = True
     managed.record = transitions.on_requested(managed.record)
     other.keep_record(NAME, replace(other.load(NAME)[0], ask_at=now + 60))
     keeper.reread(managed)
