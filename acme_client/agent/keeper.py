@@ -227,6 +227,8 @@ class CertificateKeeper:
             record = transitions.on_requested(record)
         elif managed.by_hand:
             managed.by_hand = managed.force = False  # another machine has obtained it
+        elif managed.is_revoked and record.state is State.FRESH:
+            record = transitions.on_requested(record)  # the others could not be told
         managed.record = record
         managed.under_way = (
             kept.tried_by or ""

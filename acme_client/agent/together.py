@@ -140,7 +140,9 @@ class Together:
         it does, its record is brought to a state in which an attempt can begin."""
         by_hand = managed.by_hand or bool(managed.tickets and not managed.wanted.on_demand_for)
         revoked = managed.record.wanted_anew and managed.satisfies
+        serial = managed.record.serial
         self._look(managed)
+        revoked = revoked and managed.record.serial == serial
         now = self._now()
         record = managed.record = transitions.after_time(managed.record, now)
         if not by_hand:
@@ -151,7 +153,7 @@ class Together:
             ):
                 return False
             braked = transitions.braked_until(record, now)
-            if braked is not None:
+            if braked is not None and not managed.is_revoked:
                 self._brake(managed, braked)
                 return False
         if record.state not in READY:
