@@ -19,11 +19,15 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+else:  # the module takes a dozen others with it, `tempfile` among them
+    Loader = object
 
 _PACKAGES = ("proxy", "acme_client")
 # What the command line alone uses, which is a process of its own, started from disk.
@@ -50,7 +54,7 @@ class _Kept(NamedTuple):
     package: bool
 
 
-class KeptCode(InspectLoader, MetaPathFinder):
+class KeptCode(Loader):
     """Finds modules by name among those that were kept."""
 
     def __init__(self, kept: dict[str, _Kept]) -> None:
@@ -74,7 +78,14 @@ class KeptCode(InspectLoader, MetaPathFinder):
         return importlib.util.decode_source(zlib.decompress(self._kept[name].packed))
 
     def get_code(self, name: str) -> CodeType:
-        return self.source_to_code(self.get_source(name), self._kept[name].path)
+        return compile(self.get_source(name), self._kept[name].path, "exec", dont_inherit=True)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Leave it to the interpreter."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102 - as `importlib` does
 
 
 def keep(packages: Sequence[str] = _PACKAGES) -> None:
