@@ -110,7 +110,7 @@ live: $(READY_DEV) packages ## five minutes of certificates that live for 90 sec
 .PHONY: cluster
 cluster: $(READY_DEV) packages ## each fault that machines and members of etcd have, and what etcd is asked for; twenty minutes
 	CLUSTER_SECONDS=$(or $(CLUSTER_SECONDS),300) $(BIN)/python -m pytest -q -s \
-	  tests/e2e/test_cluster_faults.py tests/e2e/test_cluster_cut.py tests/e2e/test_cluster_live.py \
+	  tests/e2e/test_cluster_faults.py tests/e2e/test_cluster_cut.py tests/e2e/test_cluster_live.py tests/e2e/test_cluster_starts.py \
 	  tests/acme_client/cluster/test_engine_load.py
 
 .PHONY: years

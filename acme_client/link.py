@@ -227,6 +227,9 @@ ANY = "*"
 # other machines want answered, or knows that it cannot hear of any. It asks for nothing to be
 # answered; but until it is there, servers have those wait who ask for tokens that are not known.
 HEARD = "+"
+# The token of a challenge at `ANY` host whose thumbprint is kept in reserve: it answers as that of
+# `ANY` token does, where who asks has waited, and there is still nothing heard of.
+SPARE = "?"
 
 
 @dataclass(frozen=True, slots=True)

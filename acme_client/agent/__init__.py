@@ -12,5 +12,6 @@ batches      loads and serves many certificates at a time
 executors    threads for CAs, for the store, for the workers
 keeper       takes certificates from the store, has them served, writes them
 attempt      one attempt at a certificate, from the lock to the proof
+stored_note  what an attempt notes about its order, and takes up
 ca_requests  when to renew, revocations, account keys
 """

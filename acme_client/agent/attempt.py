@@ -11,6 +11,7 @@ becomes an `IssuanceError` on the record.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import random
 import time
@@ -29,12 +30,13 @@ from ..errors import Blame, IssuanceError
 from ..issuers.interface import Issued, Issuer, Order
 from ..link import Authority, LinkBroken
 from ..names import canonical, covers
-from ..rate_limits.ledger import Ledger
+from ..rate_limits.ledger import Ledger, LedgerReservation
 from ..storage.store import Lock
 from ..text import spell, timestamp
 from ..x509 import loadable
 from ..x509.verify import CertificateInfo, verified
 from .keeper import CertificateKeeper, source_of, words
+from .stored_note import StoredNote
 from .together import Together, WhileHeld
 
 log = logging.getLogger("treehouse.certifier")
@@ -117,12 +119,32 @@ class Obtainer:
                     return
                 self._write_down(managed)
                 self._keeper.report(managed)
-                issued = self._issued(managed, authority, force, lock)
+                reservation = self._ledger.reservation(
+                    authority.directory,
+                    managed.wanted.names,
+                    renewal=self._renews(managed, authority.directory),
+                    force=force,
+                    certificate=managed.name,
+                )
+                note = StoredNote(
+                    self._repository,
+                    managed,
+                    authority.directory,
+                    reservation,
+                    self._now,
+                    functools.partial(self._demand_disk, managed),
+                    anew=force,
+                )
+                issued = self._issued(managed, authority, reservation, note, lock)
                 challenge = issued.challenge
-                pair, facts = verified(issued.pair, managed.wanted.names, self._now())
-                loadable.demand(pair)
+                try:
+                    pair, facts = verified(issued.pair, managed.wanted.names, self._now())
+                    loadable.demand(pair)
+                except IssuanceError:
+                    note.erase()
+                    raise
                 issued = replace(issued, pair=pair)
-                self._use(managed, authority, issued, facts, begun)
+                self._use(managed, authority, issued, facts, begun, note)
         except LinkBroken:
             raise
         except LOST as fault:
@@ -144,11 +166,15 @@ class Obtainer:
         wanted, now = managed.wanted, self._now()
         if not wanted.fallback:
             return set()
+        unfinished = self._unfinished_at(managed)
         return {
             one.directory
             for one in (wanted.authority, *wanted.fallback)
-            if self._ledger.must_wait(
-                one.directory, wanted.names, renewal=self._renews(managed, one.directory)
+            if (
+                one.directory != unfinished
+                and self._ledger.must_wait(
+                    one.directory, wanted.names, renewal=self._renews(managed, one.directory)
+                )
             )
             or (not managed.usable(now) and self._is_silent(one.directory, now))
         }
@@ -159,6 +185,15 @@ class Obtainer:
         # Another thread may note a silence while this one looks: then it lies a moment ahead.
         return since is not None and since - _NOTED_WITHIN <= now < since + SILENT_FOR
 
+    def _unfinished_at(self, managed: ManagedCertificate) -> str | None:
+        """Return the directory of the CA that has an order for it already, which costs nothing
+        more."""
+        try:
+            order = self._repository.unfinished_order(managed.name)
+        except OSError:
+            return None
+        return None if order is None else order.directory
+
     @staticmethod
     def _renews(managed: ManagedCertificate, directory: str) -> bool:
         """Whether this CA has issued the certificate in use, and for the same names."""
@@ -167,14 +202,15 @@ class Obtainer:
         return set(managed.facts.names) == set(map(canonical, managed.wanted.names))
 
     def _issued(
-        self, managed: ManagedCertificate, authority: Authority, force: bool, lock: Lock | None
+        self,
+        managed: ManagedCertificate,
+        authority: Authority,
+        reservation: LedgerReservation,
+        note: StoredNote,
+        lock: Lock | None,
     ) -> Issued:
         names, record = managed.wanted.names, managed.record
         ours = managed.facts is not None and record.directory == authority.directory
-        renewal = self._renews(managed, authority.directory)
-        reservation = self._ledger.reservation(
-            authority.directory, names, renewal=renewal, force=force
-        )
         order = Order(
             names=names,
             key_type=managed.wanted.key_type,
@@ -183,6 +219,7 @@ class Obtainer:
             replaces=managed.pair.chain_pem if ours and managed.pair else None,
             account=record.account,
             reservation=reservation if lock is None else WhileHeld(reservation, lock),
+            note=note,
         )
         try:
             issued = self._issuer(authority).issue(order)
@@ -191,7 +228,13 @@ class Obtainer:
                 now = self._now()
                 runway = managed.facts.not_after - now if managed.facts else 0.0
                 problem.not_before = retry.bounded(problem.not_before, now, runway)
+            note.failed(problem)
             reservation.commit(problem)
+            raise
+        except (LinkBroken, *LOST):
+            raise
+        except Exception as error:  # a fault of ours that comes with this very order, perhaps
+            note.failed(IssuanceError("internal", repr(error)))
             raise
         reservation.commit(None)
         return issued
@@ -269,6 +312,7 @@ class Obtainer:
         issued: Issued,
         facts: CertificateInfo,
         begun: float,
+        note: StoredNote,
     ) -> None:
         """Keep the certificate and have it served. Raises `IssuanceError` when workers cannot serve
         it; then everything is as it was before, on the disk too."""
@@ -293,12 +337,17 @@ class Obtainer:
         )
         if self._together is None:
             self._keeper.keep_pair(managed)
+            # Before the record: who is killed in between finds there that an attempt was cut off,
+            # and takes the note away.
+            self._erase_if_saved(managed, note)
             self._keeper.keep_record(managed)
         else:
             self._together.keep(managed, now)
+            self._erase_if_saved(managed, note)
         try:
             self._keeper.serve(managed)
         except IssuanceError:
+            note.erase()
             self._keeper.put_back(managed, before)
             managed.record = started
             raise
@@ -310,6 +359,12 @@ class Obtainer:
             spell(facts.not_after - now),
             timestamp(managed.record.renew_at),
         )
+
+    @staticmethod
+    def _erase_if_saved(managed: ManagedCertificate, note: StoredNote) -> None:
+        """Forget the order of a certificate that is on disk: else the next start needs it."""
+        if managed.saved:
+            note.erase()
 
     def _failed(
         self,

@@ -98,6 +98,7 @@ class CaRequests:
         )
         if error is None:
             log.warning("%s: certificate %s was revoked", managed.name, managed.record.serial)
+            self._keeper.revoke_order(managed)
         return error
 
     def show_persist_records(

@@ -153,6 +153,8 @@ class Commands:
             if reason == REASONS["cessationOfOperation"]:
                 message = "revoked; it is served until its site is taken out of the configuration"
             else:
+                managed.revoked = managed.serial
+                managed.postponed_until = 0.0
                 managed.record = transitions.on_requested(managed.record)
                 self._act(Report(managed.name, managed))
                 self._run(Task.KEEP_REQUEST, managed, "", 0)

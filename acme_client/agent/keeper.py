@@ -158,6 +158,8 @@ class CertificateKeeper:
         else:
             self.hold(managed, found)
             facts, record = found.facts, kept
+            if kept.state is State.ISSUING and not self._peers.are_shared:
+                self._erase_finished_order(managed)
             if facts.serial == record.serial:
                 record = self._after_interruption(record, now)
             directory = record.directory or managed.wanted.authority.directory
@@ -189,6 +191,19 @@ class CertificateKeeper:
         if record.renew_at != kept.renew_at:  # drawn just now, once and for all
             self.keep_record(managed)
 
+    def revoke_order(self, managed: ManagedCertificate) -> None:
+        try:
+            self._repository.revoke_order(managed.name)
+        except OSError as error:
+            log.warning("%s: the note about its order stays: %s", managed.name, words(error))
+
+    def _erase_finished_order(self, managed: ManagedCertificate) -> None:
+        """Forget the order of an attempt that was killed when the certificate was on disk."""
+        with contextlib.suppress(OSError):
+            order = self._repository.unfinished_order(managed.name)
+            if order is not None and managed.pair and managed.pair.key_pem == order.key_pem:
+                self._repository.erase_order(managed.name)
+
     def _after_interruption(self, record: Record, now: float) -> Record:
         """Lead out of an attempt that this process knows nothing of: the process before made it, or
         another machine makes it."""
@@ -207,6 +222,13 @@ class CertificateKeeper:
             record = replace(record, ask_at=max(asked.ask_at or 0.0, record.ask_at or 0.0) or None)
         if record.state in PAUSED and record.tried_by == self._peers.node:
             record = transitions.on_reconfigured(record, self.fingerprint(managed))
+        if managed.by_hand and asked.serial == record.serial:
+            # A person waits for another one, of which nothing is written yet.
+            record = transitions.on_requested(record)
+        elif managed.by_hand:
+            managed.by_hand = managed.force = False  # another machine has obtained it
+        elif managed.is_revoked and record.state is State.FRESH:
+            record = transitions.on_requested(record)  # the others could not be told
         managed.record = record
         managed.under_way = (
             kept.tried_by or ""
@@ -339,6 +361,8 @@ class CertificateKeeper:
             return
         try:
             self._repository.keep_pair(managed.name, managed.pair)
+            if not managed.saved:  # the note about its order has had to stay
+                self._repository.erase_order(managed.name)
             managed.saved = True
         except OSError as error:
             self.not_saved(managed, error)

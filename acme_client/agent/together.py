@@ -21,6 +21,7 @@ from ..certificates.lifecycle import PAUSED, READY
 from ..certificates.managed import ManagedCertificate
 from ..certificates.peers import Peers
 from ..certificates.shared_repository import LOST, Busy, SharedRepository
+from ..certificates.unfinished_order import UnfinishedOrder
 from ..errors import IssuanceError
 from ..issuers.interface import Reservation
 from ..storage.store import Lock, Unreachable
@@ -139,7 +140,9 @@ class Together:
         it does, its record is brought to a state in which an attempt can begin."""
         by_hand = managed.by_hand or bool(managed.tickets and not managed.wanted.on_demand_for)
         revoked = managed.record.wanted_anew and managed.satisfies
+        serial = managed.record.serial
         self._look(managed)
+        revoked = revoked and managed.record.serial == serial
         now = self._now()
         record = managed.record = transitions.after_time(managed.record, now)
         if not by_hand:
@@ -150,7 +153,7 @@ class Together:
             ):
                 return False
             braked = transitions.braked_until(record, now)
-            if braked is not None:
+            if braked is not None and not managed.is_revoked:
                 self._brake(managed, braked)
                 return False
         if record.state not in READY:
@@ -253,6 +256,12 @@ class WhileHeld:
     def finalizing(self) -> None:
         self._demand_lock()
         self._reservation.finalizing()
+
+    def take_up(self, order: UnfinishedOrder, *, is_issuing: bool) -> None:
+        self._reservation.take_up(order, is_issuing=is_issuing)
+
+    def come_to_nothing(self, order: UnfinishedOrder) -> None:
+        self._reservation.come_to_nothing(order)
 
     def _demand_lock(self) -> None:
         if not self._lock.holds():

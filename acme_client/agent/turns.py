@@ -46,7 +46,8 @@ class Turns:
             return now
         record, facts = managed.record, managed.facts
         since = now if managed.ready_since is None else min(managed.ready_since, now)
-        if managed.by_hand or (managed.tickets and not managed.wanted.on_demand_for):
+        asked = managed.by_hand or managed.is_revoked
+        if asked or (managed.tickets and not managed.wanted.on_demand_for):
             return max(since, managed.postponed_until) if not self._peers.away else since
         if managed.tickets and not self._peers.away:
             return since  # of clients: whichever machine has the lock, all wait for it

@@ -10,5 +10,6 @@ ca_choice    which CA is asked, and how names are proven           (pure)
 clock_skew   whether the CA's clock and ours agree                 (pure)
 folder_names which folder is whose
 repository   certificates, with their records, in a store
+unfinished_order  an order that is under way, noted for the process after this one
 recovery     which of several certificates on the disk is served
 """

@@ -62,6 +62,7 @@ class ManagedCertificate:
     )  # commands that wait for the outcome of the attempt
     force: bool = False  # order once, even if our count of the CA's limits says to wait
     by_hand: bool = False  # a person has asked for the attempt that is to come
+    revoked: str = ""  # the serial number of the certificate that a person has revoked here
     # Commands that came while a thread was at work on it.
     postponed: list[Callable[[], None]] = field(default_factory=list)
     dormant: bool = False  # no attempt is made unless a client asks: see `on_demand`
@@ -92,6 +93,16 @@ class ManagedCertificate:
     def attempted(self) -> bool:
         """Whether an attempt is under way that has not come to its end."""
         return self.task is Task.ATTEMPT and self.record.state in UNDER_WAY
+
+    @property
+    def serial(self) -> str:
+        """That of the certificate in use; "" for none."""
+        return self.facts.serial if self.facts else ""
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether the certificate in use is the one that a person has revoked here."""
+        return bool(self.revoked) and self.serial == self.revoked
 
     def is_called(self, name: object) -> bool:
         """Whether ``name`` is one of its names; also with the family of its key behind, as in

@@ -64,6 +64,13 @@ def moment(not_before: float, not_after: float, rng: random.Random) -> float:
     return not_after - lifetime * part - rng.uniform(spread * SPREAD_FROM, spread)
 
 
+def first_moment(not_before: float, not_after: float) -> float:
+    """Return the earliest moment that `moment` can draw."""
+    lifetime = max(not_after - not_before, 0.0)
+    part = PART_LEFT_SHORT if lifetime < SHORT_LIFETIME else PART_LEFT
+    return not_after - lifetime * part - min(lifetime * SPREAD_PART, SPREAD_MOST)
+
+
 def moment_in(window: Window, not_before: float, not_after: float, rng: random.Random) -> float:
     """Draw the renewal moment from a window (RFC 9773 §4.2). Draw once, and keep it."""
     latest = not_after - max(not_after - not_before, 0.0) * PART_LEFT_AT_LEAST

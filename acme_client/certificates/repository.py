@@ -8,8 +8,10 @@ from ..storage import documents, newer_documents
 from ..storage.store import Lock, Store
 from ..x509.verify import CertificateAndKey
 from . import record as records
+from . import unfinished_order
 from .folder_names import FOLDER, folder_name, kept_names, names_of
 from .record import History, Record
+from .unfinished_order import UnfinishedOrder
 
 CHAIN, KEY, META = "fullchain.pem", "privkey.pem", "meta.json"
 
@@ -61,6 +63,7 @@ class CertificateRepository:
         self._ours.discard(name)
         self._histories.pop(name, None)
         self._store.delete(folder_of(name))
+        unfinished_order.erase(self._store, name)
 
     def forget(self, name: str, wanted: Collection[str]) -> list[str]:
         """Discard the certificates that are kept for a name, by which they are called or which they
@@ -71,6 +74,23 @@ class CertificateRepository:
                 self.discard(one)
                 gone.append(one)
         return gone
+
+    def unfinished_order(self, name: str) -> UnfinishedOrder | None:
+        """Return the order for this certificate that an attempt has not come to the end of; None
+        without any. Raises OSError."""
+        return unfinished_order.load(self._store, name)
+
+    def keep_order(self, name: str, order: UnfinishedOrder) -> None:
+        unfinished_order.keep(self._store, name, order)
+
+    def erase_order(self, name: str) -> None:
+        """Forget the order that is noted for this certificate, and its key."""
+        unfinished_order.erase(self._store, name)
+
+    def revoke_order(self, name: str) -> None:
+        """Forget the order with the certificate, which is revoked: its key may be known to others,
+        as that of the certificate may be."""
+        unfinished_order.erase(self._store, name)
 
     def lock(self, name: str, lease: float) -> Lock | None:
         return self._store.lock(folder_of(name), lease)

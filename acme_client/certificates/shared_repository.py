@@ -38,11 +38,13 @@ from ..storage.store import (
 from ..x509 import verify
 from ..x509.verify import CertificateAndKey
 from . import record as records
+from . import unfinished_order
 from .copies import Copies
 from .folder_names import FOLDER, known_name
 from .offered import Refusals, judged
 from .record import Record
 from .repository import META, CertificateRepository, files_of, folder_of, read
+from .unfinished_order import UnfinishedOrder
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -180,6 +182,33 @@ class SharedRepository(CertificateRepository):
         self._note(name)
         super().keep_record(name, record)
         super().keep_pair(name, pair)
+
+    def unfinished_order(self, name: str) -> UnfinishedOrder | None:
+        """Return the order that any machine has left unfinished. Where the shared store has none,
+        one that was placed while it was away may be noted on this machine's disk."""
+        found = None
+        with contextlib.suppress(Unreachable):  # then this machine has its own disk alone
+            found = unfinished_order.load(self._shared, name)
+        return found or super().unfinished_order(name)
+
+    def keep_order(self, name: str, order: UnfinishedOrder) -> None:
+        """Note an order for all machines, and on this one's disk. Raises `Fenced` when the lock has
+        been lost; then it is noted nowhere."""
+        held = self._held.get(name)
+        if held is not None:
+            with contextlib.suppress(Unreachable):
+                unfinished_order.keep(self._shared, name, order, by=held)
+        super().keep_order(name, order)
+
+    def erase_order(self, name: str) -> None:
+        super().erase_order(name)
+        held = self._held.get(name)
+        if held is not None:
+            unfinished_order.erase(self._shared, name, by=held)
+
+    def revoke_order(self, name: str) -> None:
+        super().revoke_order(name)
+        unfinished_order.erase(self._shared, name)
 
     def keep_record_here(self, name: str, record: Record) -> None:
         self._note(name)
@@ -351,6 +380,7 @@ class SharedRepository(CertificateRepository):
         gone = super().forget(name, wanted)
         for one in gone:
             self._shared.delete(folder_of(one))
+            unfinished_order.erase(self._shared, one)
         return gone
 
     def _share(self, name: str, files: Files, by: Lock) -> None:

@@ -45,14 +45,15 @@ _MOST = 1000
 
 
 class Company:
-    """``orders``: whether this machine orders certificates; ``behind``: how many it has not taken
-    yet; ``met`` is called when machines have come or gone, want something else, or cannot be heard
-    of, and ``told`` when there may be something new to tell, both by the thread. ``steady`` gives
-    the seconds of a clock that nobody sets."""
+    """``machine``: this one's `identity`; ``orders``: whether it orders certificates; ``behind``:
+    how many it has not taken yet; ``met`` is called when machines have come or gone, want something
+    else, or cannot be heard of, and ``told`` when there may be something new to tell, both by the
+    thread. ``steady`` gives the seconds of a clock that nobody sets."""
 
     def __init__(
         self,
         settings: ClusterSettings,
+        machine: str,
         shared: EtcdStore,
         link: Link,
         faults: Faults,
@@ -95,7 +96,8 @@ class Company:
         self._asked: dict[str, tuple[str, int]] = {}  # how often the others have, in which session
         self._said: Callable[[], Mapping[str, Followed]] = dict
         self._echo = Echo()
-        self._namesake = Namesake(settings.node)
+        self._machine = machine
+        self._namesake = Namesake(settings.node, machine)
         self._own = "", 0  # our document: the session and the revision in which it was written
         self._wishes = WishBook(shared, settings.node, wishes)
         self._clocks = Clocks()
@@ -127,6 +129,11 @@ class Company:
     def namesake(self) -> str:
         """The sentence about another machine that has this machine's name; "" where none has."""
         return self._namesake.text
+
+    @property
+    def is_second(self) -> bool:
+        """Whether another machine that has this machine's name was there first."""
+        return self._namesake.was_first
 
     def unheard(self) -> int:
         """Return by how many of the engine's revisions this machine does not hear of it."""
@@ -210,8 +217,11 @@ class Company:
 
     def _introduce(self) -> None:
         """Write this machine's document among the members, if it says something new or is due: its
-        role, how far it has come, what it wants, and its clock."""
+        role, how far it has come, what it wants, and its clock. Where another machine of its name
+        is there, it is not written: the others would take the two for one machine."""
         session = self._shared.session()
+        if self._own[0] != session and self._is_taken(session):
+            return
         self._wishes.tell(session)
         behind = self._behind()
         said = Said(
@@ -225,6 +235,7 @@ class Company:
             thumbprint=self._thumbprint(),
             wishes=self._wishes.digest,
             asks=self._asks,
+            machine=self._machine,
         )
         if said != self._put or self._steady() >= self._put_again_at:
             every = written_every(len(self._said()))
@@ -234,6 +245,16 @@ class Company:
             self._echo.written = self._shared.put_while_here(MEMBERS, self._settings.node, data)
             self._own = session, self._echo.written
             self._put = said
+
+    def _is_taken(self, session: str) -> bool:
+        """Whether this machine's name is that of another machine that is there."""
+        found = self._said().get(self._settings.node)
+        said = None
+        if found is not None and not isinstance(found.data, OSError):
+            said = read(self._settings.node, found.data)
+        if self._namesake.look(said.machine if said else "", said.session if said else "", session):
+            log.warning("cluster %s: %s", self._settings.name, self._namesake.text)
+        return self._namesake.was_first
 
     def _behind_to_tell(self, behind: int) -> int:
         """Return how many certificates are to be said to be behind: as many as were said last,
@@ -259,7 +280,7 @@ class Company:
         if asking:
             self._put = None
             self._news.set()
-        if node in several:
+        if node in several and not self._namesake.was_first:
             self._hear_own(*several[node])
         self._clocks.keep_only(set(several))
         self._asked = {name: asked for name, asked in self._asked.items() if name in several}
@@ -303,7 +324,8 @@ class Company:
 
     def _hear_own(self, said: Said, revision: int) -> None:
         """Find out whether another machine writes under this one's name."""
-        if self._namesake.hear(said.session, revision, said.every, *self._own, self._steady()):
+        known = said.session, revision, said.every
+        if self._namesake.hear(*known, *self._own, self._steady(), said.machine):
             log.warning("cluster %s: %s", self._settings.name, self._namesake.text)
 
     def _not_at(self, revision: int) -> list[str]:

@@ -44,7 +44,8 @@ class Said:
     """A machine's document, read. ``session``: of the engine's, with which it vanishes; ``clock``:
     Unix seconds when it was written; ``thumbprint``: of the account's key, which is public;
     ``wishes``: the digest of its wishes; ``every``: it is written anew after so many seconds at
-    the latest; ``asks``: how often the machine has asked for the clocks of the others."""
+    the latest; ``asks``: how often the machine has asked for the clocks of the others;
+    ``machine``: which one it is, whatever it is called (`identity`)."""
 
     node: str
     program: str = ""
@@ -58,6 +59,7 @@ class Said:
     wishes: str = ""
     every: float = WRITTEN_EVERY
     asks: int = 0
+    machine: str = ""
 
     def document(self) -> bytes:
         fields = documents.fields(self)
@@ -87,6 +89,7 @@ def read(node: str, data: bytes) -> Said:
         wishes=str(said.get("wishes", "")),
         every=max(documents.number(said.get("every")) or 0.0, WRITTEN_EVERY),
         asks=_whole(said.get("asks")),
+        machine=str(said.get("machine", "")),
     )
 
 

@@ -5,6 +5,11 @@ write over each other, again and again; for the others they are one machine, who
 whose clock are now this one's and now that one's. So a machine tells, when the document under its
 name was written in another session than its own, and later than its own, more than once. The
 process before this one may have done so once: at an upgrade it goes when the next one is there.
+
+A machine that comes when the other one is there knows it at once, by the machine's identity, which
+is in the document too. It then stays out, and orders nothing, until the other one is gone: so a
+machine that was set up anew waits for the end of its own last session, and one that is started
+again, whose identity has stayed the same, for nothing.
 """
 
 from __future__ import annotations
@@ -17,33 +22,56 @@ _OVER_AFTER = 5
 
 
 class Namesake:
-    """Watches for a second machine called ``node``, which is this machine's name. Moments are
-    seconds of a clock that nobody sets."""
+    """Watches for a second machine called ``node``, which is this machine's name. ``machine`` is
+    this one's identity, "" where it has none. Moments are seconds of a clock that nobody sets."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, machine: str = "") -> None:
         self._node = node
+        self._machine = machine
         self._session = ""
         self._revision = 0
         self._first = self._over_at = 0.0
         self._is_there = False
+        self.was_first = False
+        """Whether the other machine was there before this one."""
 
     @property
     def text(self) -> str:
         """The sentence that tells of the other machine, and what to do; "" where there is none."""
-        if not self._is_there:
+        if not self._is_there and not self.was_first:
             return ""
+        until = " and was there first, so this one orders nothing until that one is gone"
         return (
-            f"another machine of the cluster is called {self._node}, too (give each machine a name "
-            "of its own: cluster.node)"
+            f"another machine of the cluster is called {self._node}, too"
+            f"{',' + until if self.was_first else ''} (give each machine a name of its own: "
+            "cluster.node)"
         )
 
+    def look(self, machine: str, session: str, own: str) -> bool:
+        """See whether the name is another machine's, before this machine takes it: there is a
+        document under it, by a ``machine`` and of a ``session``, or "" and "" where there is none.
+        ``own`` is our session. Returns whether there is something to tell that there was not
+        before."""
+        was_first = bool(session) and session != own and self._is_other(machine)
+        is_new = was_first and not self.was_first
+        self.was_first = was_first
+        return is_new
+
     def hear(
-        self, session: str, revision: int, every: float, own: str, written: int, now: float
+        self,
+        session: str,
+        revision: int,
+        every: float,
+        own: str,
+        written: int,
+        now: float,
+        machine: str = "",
     ) -> bool:
         """Hear the document under this machine's name: in which ``session`` it was written, at
-        which ``revision`` of the engine, and within how many seconds its writer writes again
-        (``every``). We wrote it last in the session ``own``, at the revision
-        ``written``. Returns whether there is something to tell that there was not before."""
+        which ``revision`` of the engine, within how many seconds its writer writes again
+        (``every``), and by which ``machine``. We wrote it last in the session ``own``, at the
+        revision ``written``. Returns whether there is something to tell that there was not
+        before."""
         if session == own or revision <= written:
             if now >= self._over_at:
                 self._session, self._is_there = "", False
@@ -53,7 +81,14 @@ class Namesake:
         self._revision, self._over_at = revision, now + _OVER_AFTER * every
         if session != self._session:
             self._session, self._first = session, now
+            if not self._is_other(machine):
+                return False
+        elif now - self._first < _AGAIN_AFTER and not self._is_other(machine):
             return False
-        is_new = not self._is_there and now - self._first >= _AGAIN_AFTER
-        self._is_there |= is_new
+        is_new = not self._is_there
+        self._is_there = True
         return is_new
+
+    def _is_other(self, machine: str) -> bool:
+        """Whether this is for certain another machine than this one."""
+        return bool(machine and self._machine) and machine != self._machine

@@ -35,6 +35,7 @@ from ..storage.etcd.sealing import SecretFault
 from ..storage.etcd.store import EtcdStore
 from ..storage.etcd.watch import Watch
 from ..storage.store import Changes, Store
+from . import identity
 from .accounts import ACCOUNTS, ROOT, SharedFiles
 from .bookmark import Bookmark
 from .company import PAUSES, Company
@@ -98,6 +99,7 @@ class Node:
         self._telling = threading.Lock()
         self._told: ClusterStatus | None = None
         self._is_clock_told = False
+        self._is_second = False  # another machine of its name was there first
         self._counted: EngineFigures | None = None  # as told last
         self._look: Callable[[], object] = lambda: None
         self._meet: Callable[[], object] = lambda: None
@@ -141,8 +143,9 @@ class Node:
         """The link by which challenges are answered on every machine."""
         if self._shared is not None:
             self._company = Company(
-                settings, self._shared, link, self._faults, self._wishes, self.orders,
-                self._behind, self._unheard.own_thumbprint, self._tell, self._met, now,
+                settings, identity.own(local, settings.host), self._shared, link, self._faults,
+                self._wishes, self.orders, self._behind, self._unheard.own_thumbprint, self._tell,
+                self._met, now,
             )  # fmt: skip
             self.link = self._company.link
 
@@ -178,6 +181,8 @@ class Node:
             if not ordering and self._company is not None and self._company.members():
                 who, do = "no machine of the cluster does", "(take order: false out of one of them)"
             return f"this node orders no certificates (cluster.order: false); {who} {do}"
+        if self._company is not None and self._company.is_second and not self._fault:
+            return self._company.namesake
         if not self.peers.is_known:
             return "the cluster has not been reached yet, and may have certificates already"
         if not self._learnt.is_set() and time.monotonic() < self._begun + _LEARNS_WITHIN:
@@ -280,7 +285,9 @@ class Node:
             return
         self._learnt.set()
         if not self._fault:
-            does = "orders certificates" if self._settings.order else "takes certificates"
+            is_second = self._company is not None and self._company.is_second
+            orders = self._settings.order and not is_second and not self.peers.clock_fault()
+            does = "orders certificates" if orders else "takes certificates"
             log.info(
                 "cluster %s: reached; this node is %s, and %s",
                 self._name,
@@ -386,7 +393,9 @@ class Node:
 
     def _tell(self) -> None:
         clock = self.peers.clock_fault() if self._settings.order else ""
-        namesake = "" if self._company is None else self._company.namesake
+        namesake, is_second = "", False
+        if self._company is not None:
+            namesake, is_second = self._company.namesake, self._company.is_second
         status: ClusterStatus = {
             "name": self._name,
             "node": self._settings.node,
@@ -408,6 +417,9 @@ class Node:
                     log.warning("cluster %s: %s", self._name, clock)
                 else:
                     log.info("cluster %s: this machine's clock is right again", self._name)
+            if is_second != self._is_second:
+                self._is_second = is_second
+                self._look()  # what it did not order until then
             if status != self._told:
                 self._told = status
                 self._tell_status(status)

@@ -21,7 +21,7 @@ class ClusterSettings:
     that is cut off answers challenges which it does not know. ``secret``: what the
     file with the cluster's secrets has. ``fault``: why the engine cannot be asked at all; what is
     on the disk is served all the same. ``client_ends``: when the certificate in ``tls`` does,
-    Unix seconds."""
+    Unix seconds. ``host``: what tells this machine's host from others (`identity`)."""
 
     name: str
     node: str
@@ -34,6 +34,7 @@ class ClusterSettings:
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     client_ends: float | None = None
     version: str = ""
+    host: str = ""
     fault: str = ""
 
     @property

@@ -8,6 +8,9 @@ certificate has a digest of the token in it, which the CA does not send.
 Before this machine has heard from the engine for the first time, it lets those who ask wait
 (`link.HEARD`), for that takes a moment as a rule and needs no thumbprint. Where it takes longer,
 the thumbprint answers then too, if this machine has been among these others before.
+
+This process may itself be stopped, or get no time, while the workers serve: they are given the
+thumbprint beforehand (`link.SPARE`), for those who ask while nothing is heard of this process.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import threading
 
 from ..certificates.peers import Peers
 from ..issuers import account_files
-from ..link import ANY, HEARD, Challenge, Link, LinkBroken
+from ..link import ANY, HEARD, SPARE, Challenge, Link, LinkBroken
 from ..storage.store import Store
 from . import recollection
 from .faults import Faults
@@ -55,6 +58,7 @@ class Unheard:
         """The thumbprint that the others have told last; "" for none."""
         self._lock = threading.Lock()
         self._stateless: Challenge | None = None  # answered for every token
+        self._spare: Challenge | None = None  # the same, while nothing is heard of this process
         self._hears = False  # what the others want answered
         self._is_late = False
         self._none_waits = False
@@ -63,6 +67,9 @@ class Unheard:
         self._timer.daemon = True
 
     def begin(self) -> None:
+        if not self._settings.thumbprint:  # the process before may have been allowed
+            with contextlib.suppress(LinkBroken):
+                self._workers.retract(Challenge("http-01", ANY, SPARE, ""))
         self._timer.start()
 
     def close(self) -> None:
@@ -99,23 +106,30 @@ class Unheard:
         if self._is_over:
             return
         fault = bool(self._faults.text)
-        self._answer(self._thumbprint() if fault or not self._hears else "")
+        thumbprint = self._thumbprint()
+        if thumbprint and self._peers.is_known:
+            self._keep_spare(Challenge("http-01", ANY, SPARE, thumbprint))
+        # Who was never among these others may have an account of its own, which is not theirs.
+        may = fault or (not self._hears and self._is_late and self._peers.is_known)
+        self._answer(thumbprint if may else "")
         if (self._hears or fault) and not self._none_waits:
             self._none_waits = True
             with contextlib.suppress(LinkBroken):  # the main thread ends by it
                 self._workers.present(_HEARD)
 
     def _thumbprint(self) -> str:
-        """Return what answers for tokens that are not known; "" where nothing may."""
-        # Where this machine orders none, another one does, though it may not have been there when
-        # this machine wrote down last who is.
-        nobody_else = self._settings.order and self._peers.is_only
-        if not self._settings.thumbprint or nobody_else:
-            return ""
-        # Who was never among these others may have an account of its own, which is not theirs.
-        if not self._faults.text and not (self._is_late and self._peers.is_known):
+        """Return what may answer for tokens that are not known; "" where nothing may. Whether
+        other machines order is not asked: one that does may have come since this machine could
+        hear of that."""
+        if not self._settings.thumbprint:
             return ""
         return self.own_thumbprint() or self.told
+
+    def _keep_spare(self, wanted: Challenge) -> None:
+        if wanted != self._spare:
+            self._spare = wanted
+            with contextlib.suppress(LinkBroken):
+                self._workers.present(wanted)
 
     def _answer(self, thumbprint: str) -> None:
         wanted = Challenge("http-01", ANY, ANY, thumbprint) if thumbprint else None

@@ -35,7 +35,7 @@ ORDER_TAKES = 20.0
 QUESTION_TAKES = 0.3
 RESTART_TAKES = 30.0
 # Steps on disk of one attempt; a kill may come at any of them.
-STEPS = 14
+STEPS = 18
 # What stands in for a certificate is looked behind every minute; here, every hour is enough.
 LOOK_BEHIND_EVERY = 3600.0
 _NEVER = float("inf")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bisect
 import collections
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import field
@@ -20,6 +21,7 @@ from cryptography import x509
 
 from ..certificates.clock_skew import demand_agreement
 from ..certificates.renewal import Suggestion, Window
+from ..certificates.unfinished_order import UnfinishedOrder
 from ..errors import IssuanceError
 from ..issuers.interface import Issued, Order
 from ..issuers.internal import InternalCa
@@ -48,6 +50,8 @@ REQUESTS = {
 # core.RenewalInfoSimple).
 WINDOW_PART = 1 / 100
 ASK_AGAIN = 6 * HOUR
+# As long an order may be gone on with.
+ORDER_LASTS = 7 * DAY
 
 
 def left_at_renewal(lifetime: float) -> float:
@@ -71,6 +75,26 @@ class Bucket:
         self.tokens = max(self.tokens - 1, 0.0)
 
 
+@dataclass(slots=True)
+class _Placed:
+    """An order. ``spent``: what its certificate takes from; ``failed``: a name did not validate."""
+
+    number: int
+    at: float
+    replaces: str | None
+    spent: list[Bucket]
+    issued: Issued | None = None
+    failed: bool = False
+
+    @property
+    def key(self) -> bytes:
+        return b"key of order %d" % self.number
+
+
+def _which(order: Order) -> tuple[tuple[str, ...], str]:
+    return order.names, order.key_type
+
+
 Span = tuple[float, float]
 
 
@@ -92,11 +116,13 @@ class SimulatedCa:
     clock: Callable[[], float] = lambda: START
     orders_by_hour: collections.Counter[int] = field(default_factory=collections.Counter)
     orders_by_minute: collections.Counter[int] = field(default_factory=collections.Counter)
+    failed_by_hour: collections.Counter[int] = field(default_factory=collections.Counter)
     limits_hit: list[str] = field(default_factory=list)
     asked_when_expired: int = 0
     questions: int = 0
     exempt: int = 0
     already_replaced: int = 0
+    taken_up: int = 0  # orders that an attempt went on with that had not placed them
     serial: int = 0
     issued_at: dict[str, float] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)
@@ -108,6 +134,8 @@ class SimulatedCa:
 
     def __post_init__(self) -> None:
         self._roots: dict[float, InternalCa] = {}
+        self._numbers = itertools.count(1)
+        self._placed: dict[tuple[tuple[str, ...], str], _Placed] = {}  # the last of each
         self._starts = [start for start, _end in self.outages]
 
     def _answer(self, *endpoints: str) -> None:
@@ -146,11 +174,13 @@ class SimulatedCa:
         return bucket
 
     def issue(self, order: Order) -> Issued:
-        self._answer("directory", "new-nonce", "new-order")
+        self._answer("directory", "new-nonce")
         demand_agreement_at(self.clock(), self.now)
-        replaces = None
-        if order.replaces is not None and self.information and order.account == ACCOUNT:
-            replaces = self.facts(order.replaces).serial
+        return self._taken_up(order) or self._ordered(order)
+
+    def _ordered(self, order: Order) -> Issued:
+        self._answer("new-order")
+        replaces = self._replaces(order)
         order.reservation.reserve(exempt=replaces is not None)
         if replaces in self.replaced:  # 409; the client tries once more, without it
             self.already_replaced += 1
@@ -160,15 +190,71 @@ class SimulatedCa:
         self.orders_by_hour[int(self.now // HOUR)] += 1
         self.orders_by_minute[int(self.now // 60)] += 1
         spent = [] if replaces is not None else self._admit(order.names)
-        self._validate(order.names)
+        placed = self._placed[_which(order)] = _Placed(
+            next(self._numbers), self.now, replaces, spent
+        )
+        order.note.write(
+            UnfinishedOrder(
+                url=f"{DIRECTORY}/order/{placed.number}",
+                directory=DIRECTORY,
+                account=ACCOUNT,
+                names=order.names,
+                key_type=order.key_type,
+                profile=None,
+                replaces=replaces,
+                placed_at=self.clock(),
+                key_pem=placed.key,
+            )
+        )
+        return self._finished(order, placed)
+
+    def _taken_up(self, order: Order) -> Issued | None:
+        """Go on with an order that an attempt has left, as `issuers.acme` does."""
+        found = order.note.read()
+        if found is None:
+            return None
+        placed = self._placed.get(_which(order))
+        if placed is None or not found.url.endswith(f"/{placed.number}"):
+            order.note.refuse("the CA does not know it")
+            return None
+        if placed.issued is not None:
+            why = order.note.objection(placed.issued.pair)
+            if why:
+                order.note.refuse(why)
+                return None
+            order.reservation.take_up(found, is_issuing=True)
+            self.taken_up += 1
+            return placed.issued
+        is_over = placed.failed or self.now > placed.at + ORDER_LASTS
+        if is_over or placed.replaces not in (None, self._replaces(order)):
+            order.note.refuse("it is over, or replaces something else")
+            order.reservation.come_to_nothing(found)
+            return None
+        order.reservation.take_up(found, is_issuing=False)
+        self.taken_up += 1
+        return self._finished(order, placed)
+
+    def _finished(self, order: Order, placed: _Placed) -> Issued:
+        try:
+            self._validate(order.names)
+        except IssuanceError:
+            placed.failed = True
+            self.failed_by_hour[int(self.now // HOUR)] += 1
+            raise
         order.reservation.finalizing()
-        for bucket in spent:
+        for bucket in placed.spent:
             bucket.spend(self.now)
         if order.replaces is not None:
-            if replaces is not None:
-                self.replaced.add(replaces)
+            if placed.replaces is not None:
+                self.replaced.add(placed.replaces)
             self._follow(self.facts(order.replaces).serial, order.names)
-        return self._issued(order)
+        placed.issued = self._issued(order, placed)
+        return placed.issued
+
+    def _replaces(self, order: Order) -> str | None:
+        if order.replaces is not None and self.information and order.account == ACCOUNT:
+            return self.facts(order.replaces).serial
+        return None
 
     def _admit(self, names: tuple[str, ...]) -> list[Bucket]:
         """Take the order, and return the buckets that its certificate takes from, if it is issued.
@@ -203,8 +289,8 @@ class SimulatedCa:
             if self.issued_at.get(serial, 0.0) < moment <= self.now and not validates_late:
                 self.done_with[moment] = self.now
 
-    def _issued(self, order: Order) -> Issued:
-        pair = self.certificate(order.names, order.key_type)
+    def _issued(self, order: Order, placed: _Placed) -> Issued:
+        pair = self.with_key(self.certificate(order.names, order.key_type), placed.key)
         self.issued_at[self.facts(pair.chain_pem).serial] = self.now
         self.known.add(frozenset(order.names))
         return Issued(pair, "http-01", ACCOUNT)
@@ -217,6 +303,11 @@ class SimulatedCa:
             store = MemoryStore()
             root = self._roots[lifetime] = InternalCa(store, lifetime, lambda: self.now)
         return root.issue(names, key_type)
+
+    def with_key(self, pair: CertificateAndKey, key: bytes) -> CertificateAndKey:
+        """Return a certificate with the key that was noted for its order, where that is possible: a
+        real one comes with a key of its own."""
+        return pair
 
     def facts(self, chain_pem: bytes) -> CertificateInfo:
         leaf = x509.load_pem_x509_certificate(chain_pem)

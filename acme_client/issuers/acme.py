@@ -19,6 +19,7 @@ from requests import Response
 
 from ..certificates import clock_skew
 from ..certificates.renewal import Suggestion
+from ..certificates.unfinished_order import UnfinishedOrder
 from ..challenges import dns_persist
 from ..challenges.dns01_solver import DnsRecords
 from ..challenges.worker_solver import Challenges
@@ -27,14 +28,15 @@ from ..link import Authority
 from ..names import is_address
 from ..rate_limits.ledger import Ledger
 from ..storage.store import Store
+from ..text import timestamp
 from ..x509 import keys, pem
 from ..x509.verify import CertificateAndKey
 from . import ari, messages, negotiation
 from .accounts import Accounts, Fate
 from .chains import choose
 from .interface import Issued, Order
-from .messages import Directory
-from .order_flow import OrderFlow
+from .messages import Directory, OrderObject
+from .order_flow import TAKEN_UP, OrderFlow
 from .persist_records import PersistRecords
 from .polling import Poller
 from .transport import Transport, alternates, trust
@@ -144,15 +146,95 @@ class AcmeIssuer:
                 self._now,
             )
             try:
-                kind = flow.satisfy(flow.place(profile))
-                key = keys.generate(order.key_type)
-                chain = flow.finish(keys.signing_request(key, order.names))
+                issued = self._take_up(order, flow, transport, profile)
+                return issued or self._ordered(order, flow, transport, profile)
             except IssuanceError as problem:
                 problem.account = transport.account_url
                 raise
-            pair = CertificateAndKey(chain.content, keys.to_pem(key))
-            pair = self._preferred(transport, order.names[0], pair, chain)
-            return Issued(pair, kind, transport.account_url)
+
+    def _ordered(
+        self, order: Order, flow: OrderFlow, transport: Transport, profile: str | None
+    ) -> Issued:
+        placed = flow.place(profile)
+        key = keys.generate(order.key_type)
+        order.note.write(
+            UnfinishedOrder(
+                url=flow.url,
+                directory=self._authority.directory,
+                account=transport.account_url,
+                names=order.names,
+                key_type=order.key_type,
+                profile=profile,
+                replaces=flow.replaces,
+                placed_at=self._now(),
+                key_pem=keys.to_pem(key),
+            )
+        )
+        return self._finished(order, flow, transport, placed, key)
+
+    def _finished(
+        self,
+        order: Order,
+        flow: OrderFlow,
+        transport: Transport,
+        placed: OrderObject,
+        key: keys.PrivateKey,
+    ) -> Issued:
+        kind = flow.satisfy(placed)
+        chain = flow.finish(keys.signing_request(key, order.names))
+        pair = CertificateAndKey(chain.content, keys.to_pem(key))
+        pair = self._preferred(transport, order.names[0], pair, chain)
+        return Issued(pair, kind, transport.account_url)
+
+    def _take_up(
+        self, order: Order, flow: OrderFlow, transport: Transport, profile: str | None
+    ) -> Issued | None:
+        """Go on with the order of an attempt that was cut off; None where it leads to nothing, and
+        another one is to be placed. Raises `IssuanceError` where that is not known, or the order
+        fails now."""
+        found = order.note.read()
+        if found is None:
+            return None
+        try:
+            key = keys.from_pem(found.key_pem)
+        except ValueError:
+            order.note.refuse("its key cannot be read")
+            return None
+        if (found.account, found.profile) != (transport.account_url, profile):
+            order.note.refuse("it was placed with another account or profile")
+            return None
+        try:
+            placed = flow.resume(found.url)
+        except IssuanceError as problem:
+            # Without an account there is another one first, and then this order is not its.
+            if problem.kind not in ("refused", "nonsense") or problem.typ == messages.NO_ACCOUNT:
+                raise
+            order.note.refuse(problem.text)
+            return None
+        if placed.status not in TAKEN_UP:
+            order.note.refuse(f"the CA has given it up: {placed.error or placed.status}")
+            order.reservation.come_to_nothing(found)
+            return None
+        when = timestamp(found.placed_at)
+        log.info(
+            "%s: the order of %s is taken up again; %s says: %s",
+            order.names[0], when, self._host, placed.status,
+        )  # fmt: skip
+        if placed.status == "valid":
+            issued = self._finished(order, flow, transport, placed, key)
+            why = order.note.objection(issued.pair)
+            if why:
+                order.note.refuse(why)
+                return None
+            order.reservation.take_up(found, is_issuing=True)
+        else:
+            if placed.status != "processing" and found.replaces not in (None, flow.replaceable()):
+                order.note.refuse("it replaces a certificate that is not in use any more")
+                order.reservation.come_to_nothing(found)
+                return None
+            order.reservation.take_up(found, is_issuing=placed.status == "processing")
+            issued = self._finished(order, flow, transport, placed, key)
+        return replace(issued, remark=f"the order of {when} was taken up again")
 
     def _transport(self) -> Transport:
         return Transport(self._user_agent, trust(self._authority.ca_pem), self._now)

@@ -6,6 +6,7 @@ from dataclasses import field
 from typing import Protocol
 
 from ..certificates.renewal import Suggestion
+from ..certificates.unfinished_order import UnfinishedOrder
 from ..challenges.dns_persist import PersistRecord
 from ..late_dataclass import dataclass
 from ..x509.verify import CertificateAndKey
@@ -24,6 +25,53 @@ class Reservation(Protocol):
         """Call before the CSR is sent: from then on, the CA may issue."""
         ...
 
+    def take_up(self, order: UnfinishedOrder, *, is_issuing: bool) -> None:
+        """Go on with what an earlier attempt has taken for this order. ``is_issuing``: the CA has
+        the CSR."""
+        ...
+
+    def come_to_nothing(self, order: UnfinishedOrder) -> None:
+        """Call when the CA has given up an order of an earlier attempt."""
+        ...
+
+
+class OrderNote(Protocol):
+    """The note about the one order that is under way for a certificate. It outlives the process."""
+
+    def read(self) -> UnfinishedOrder | None:
+        """Return the order that an earlier attempt has left unfinished and that this one may go on
+        with; None: order anew."""
+        ...
+
+    def write(self, order: UnfinishedOrder) -> None:
+        """Call when the CA has taken an order. Raises `errors.IssuanceError`."""
+        ...
+
+    def refuse(self, why: str) -> None:
+        """The order that was read leads to nothing of use; another one is to be placed."""
+        ...
+
+    def objection(self, pair: CertificateAndKey) -> str:
+        """Say why the certificate of an earlier attempt's order is not to be used; empty where it
+        may be."""
+        ...
+
+
+class NoNote:
+    """An `OrderNote` where nothing is remembered."""
+
+    def read(self) -> UnfinishedOrder | None:
+        return None
+
+    def write(self, order: UnfinishedOrder) -> None:
+        pass
+
+    def refuse(self, why: str) -> None:
+        pass
+
+    def objection(self, pair: CertificateAndKey) -> str:
+        return ""
+
 
 class Unlimited:
     """A `Reservation` where nothing is counted."""
@@ -32,6 +80,12 @@ class Unlimited:
         pass
 
     def finalizing(self) -> None:
+        pass
+
+    def take_up(self, order: UnfinishedOrder, *, is_issuing: bool) -> None:
+        pass
+
+    def come_to_nothing(self, order: UnfinishedOrder) -> None:
         pass
 
 
@@ -47,6 +101,7 @@ class Order:
     replaces: bytes | None = None
     account: str | None = None
     reservation: Reservation = field(default=Unlimited(), compare=False)
+    note: OrderNote = field(default=NoNote(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ TOLD_AGAIN = 3
 Pending = dict[str, tuple[Authorization, OfferedChallenge]]
 # States of an order in which nothing is left to prove.
 _PROVEN = ("ready", "processing", "valid")
+# States of an order of an earlier attempt in which it can lead to a certificate.
+TAKEN_UP = ("pending", *_PROVEN)
 
 
 class _NewOrder(library.NewOrder):
@@ -90,7 +92,10 @@ class OrderFlow:
         self._persist_records = persist_records
         self._now = now
         self._terms = dns_persist.of_directory(directory.meta)
-        self._url = ""
+        self.url = ""
+        """The order's, once it is placed."""
+        self.replaces: str | None = None
+        """The CertID of the certificate that the CA was told is replaced."""
         self._finalize: str | None = None  # as long as the order has said it once
         # The reasons that the CA gave: the last of all, and of each authorization (by its URL).
         self._last_words: tuple[str, ProblemDocument | None] | None = None
@@ -98,15 +103,21 @@ class OrderFlow:
 
     # The order
 
-    def place(self, profile: str | None) -> OrderObject:
-        """Order the certificate. Raises `IssuanceError`."""
-        order, replaces = self._order, None
+    def replaceable(self) -> str | None:
+        """Return the CertID of the certificate that an order would replace; None where the CA
+        cannot be told of one."""
+        order = self._order
         if (
             order.replaces is not None
             and self._directory.renewal_info
             and order.account == self._transport.account_url
         ):
-            replaces = ari.certificate_id(order.replaces)
+            return ari.certificate_id(order.replaces)
+        return None
+
+    def place(self, profile: str | None) -> OrderObject:
+        """Order the certificate. Raises `IssuanceError`."""
+        order, replaces = self._order, self.replaceable()
         request = _NewOrder(
             identifiers=tuple(_identifier(name) for name in order.names),
             profile=profile,
@@ -123,13 +134,22 @@ class OrderFlow:
                 raise
             log.debug("%s: ordered without naming the one it replaces", self._name)
             order.reservation.reserve(exempt=False)
+            replaces = None
             response = self._transport.send(url, request.update(replaces=None))
         placed = self._read(response)
         location = messages.location(response.headers.get("Location"), response.url)
         if location is None:
             raise IssuanceError("nonsense", "the CA's order has no URL")
-        self._url = location
+        self.url, self.replaces = location, replaces
         log.debug("%s: order placed with %s", self._name, self._host)
+        return placed
+
+    def resume(self, url: str) -> OrderObject:
+        """Go on with an order that was placed before; return it as it is now, which may be given
+        up. Raises `IssuanceError`."""
+        answer = self._transport.fetch(url)
+        placed = messages.order(answer.content, answer.url)
+        self.url, self._finalize = url, placed.finalize
         return placed
 
     def _read(self, response: Response) -> OrderObject:
@@ -281,7 +301,7 @@ class OrderFlow:
         request = library.CertificateRequest(csr=x509.load_pem_x509_csr(csr_pem))
 
         def look() -> str | None:
-            placed = self._read(self._transport.fetch(self._url))
+            placed = self._read(self._transport.fetch(self.url))
             if placed.status == "ready":
                 placed = self._hand_in(request) or placed
             return placed.certificate if placed.status == "valid" else None

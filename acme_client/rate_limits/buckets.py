@@ -35,6 +35,7 @@ from .published import (
     OrderKind,
     costs,
     failures,
+    limit_of,
     names_key,
     registered_domain,
     window_of,
@@ -45,6 +46,8 @@ VERSION = 1
 _TOLERANCE = 1.0
 # An order that has not come back so long after its moment loses its place in line.
 _LATE = 3600.0
+# After so long all tokens of an order have come back by themselves, whatever has become of it.
+_FORGOTTEN_AFTER = RETRY_AFTER_MOST
 # Seconds between two looks for buckets that are full again.
 _SWEEP_EVERY = 60.0
 
@@ -75,6 +78,14 @@ class Hold:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The keys of what an order under way has taken, and when."""
+
+    at: float
+    keys: tuple[str, ...]
+
+
 _CA = "ca"  # a hold on everything there
 _ACCOUNTS = "accounts"
 _OF_THE_ACCOUNT = frozenset({_CA, _ACCOUNTS, "orders"})
@@ -83,17 +94,21 @@ _OF_THE_ACCOUNT = frozenset({_CA, _ACCOUNTS, "orders"})
 @dataclass(slots=True)
 class Buckets:
     """The buckets of one CA. ``due`` maps a bucket's key to its moment; one that is full again is
-    not in it. ``held`` is what the CA itself has said. ``at``: when this was last true."""
+    not in it. ``held`` is what the CA itself has said. ``taken``: what orders have taken that are
+    under way, or were when their process was killed, by certificate. ``at``: when this was last
+    true."""
 
     due: dict[str, float] = field(default_factory=dict)
     held: dict[str, Hold] = field(default_factory=dict)
     at: float | None = None
+    taken: dict[str, Taken] = field(default_factory=dict)
     # When each waiting order may come back, by bucket. Not on disk: it is computed again when
     # asked.
     line: dict[str, dict[str, float]] = field(default_factory=dict, compare=False, repr=False)
-    # Keys of ``due`` and of ``held`` that have changed since they were taken.
+    # Keys of ``due``, of ``held`` and of ``taken`` that have changed since they were taken.
     changed: set[str] = field(default_factory=set, compare=False, repr=False)
     told_anew: set[str] = field(default_factory=set, compare=False, repr=False)
+    taken_anew: set[str] = field(default_factory=set, compare=False, repr=False)
     # When what is over is looked for next.
     sweep_at: float = field(default=float("-inf"), compare=False, repr=False)
 
@@ -120,6 +135,8 @@ class Buckets:
         for key in let_go:
             del self.held[key]
         self.told_anew.update(let_go)
+        for name in [name for name, one in self.taken.items() if one.at < now - _FORGOTTEN_AFTER]:
+            self.end(name)
         for line in self.line.values():
             for who in [one for one, until in line.items() if until < now - _LATE]:
                 del line[who]
@@ -141,9 +158,12 @@ class Buckets:
         empty for nothing."""
         due = {key: self.due.get(key) for key in sorted(self.changed)}
         held = {key: self.held.get(key) for key in sorted(self.told_anew)}
-        self.changed.clear()
-        self.told_anew.clear()
-        sections: dict[str, dict[str, object]] = {"due": {**due}, "held": {**held}}
+        taken = {name: self.taken.get(name) for name in sorted(self.taken_anew)}
+        for told in (self.changed, self.told_anew, self.taken_anew):
+            told.clear()
+        sections: dict[str, dict[str, object]] = {
+            "due": {**due}, "held": {**held}, "taken": {**taken},
+        }  # fmt: skip
         return {name: section for name, section in sections.items() if section}
 
     def _set_clock(self, limits: Limits, now: float) -> None:
@@ -240,6 +260,34 @@ class Buckets:
                 self.due[cost.key] -= cost.limit.interval
                 self.changed.add(cost.key)
 
+    def begin(self, name: str, taken: Iterable[Cost], now: float) -> None:
+        """An order for the certificate of this name is placed, and has taken these tokens."""
+        keys = tuple(cost.key for cost in taken)
+        if keys:
+            self.taken[name] = Taken(now, keys)
+            self.taken_anew.add(name)
+        else:
+            self.end(name)
+
+    def end(self, name: str) -> None:
+        """The order for this certificate is under way no more."""
+        if self.taken.pop(name, None) is not None:
+            self.taken_anew.add(name)
+
+    def taken_for(self, name: str, limits: Limits, now: float) -> tuple[Cost, ...] | None:
+        """Return the tokens of an order for this certificate that is under way, or was when its
+        process was killed; None without any. Left out are those that have come back by themselves
+        since: to give them back would make two of one."""
+        taken = self.taken.get(name)
+        if taken is None:
+            return None
+        known = ((key, limit_of(key, limits)) for key in taken.keys)
+        return tuple(
+            Cost(key, limit)
+            for key, limit in known
+            if limit is not None and now - taken.at < limit.interval
+        )
+
     def registered(self, limits: Limits, now: float) -> None:
         if limits.accounts:
             self.spend([Cost(_ACCOUNTS, limits.accounts)], now)
@@ -291,7 +339,7 @@ class Buckets:
             dict(self.due),
             dict(self.held),
             self.at,
-            {one: dict(who) for one, who in self.line.items()},
+            line={one: dict(who) for one, who in self.line.items()},
         )
         for names in orders:
             refusal = copy.refusal(names, limits, now, kind)
@@ -311,7 +359,7 @@ class Buckets:
 
     def document(self) -> dict[str, object]:
         """Return what is to be kept."""
-        return {"at": self.at, "due": self.due, "held": self.held}
+        return {"at": self.at, "due": self.due, "held": self.held, "taken": self.taken}
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> Buckets:
@@ -324,7 +372,14 @@ class Buckets:
         }
         dues = {key: documents.number(one) for key, one in _items(document.get("due"))}
         due = {key: one for key, one in dues.items() if one is not None}
-        return cls(due, held, documents.number(document.get("at")))
+        taken = {
+            name: Taken(at, tuple(map(str, one["keys"])))
+            for name, one in _items(document.get("taken"))
+            if isinstance(one, Mapping)
+            and isinstance(one.get("keys"), list)
+            and (at := documents.number(one.get("at"))) is not None
+        }
+        return cls(due, held, documents.number(document.get("at")), taken)
 
 
 def domains(names: tuple[str, ...]) -> list[str]:

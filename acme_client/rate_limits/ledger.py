@@ -25,6 +25,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ..certificates.folder_names import folder_name
+from ..certificates.unfinished_order import UnfinishedOrder
 from ..errors import IssuanceError
 from ..storage.journal import Journal
 from ..storage.store import Store
@@ -59,14 +60,23 @@ class Ledger:
         self._limits = limits
         self._kept: dict[str, Buckets] = {}
         self._journals: dict[str, Journal] = {}
+        # Whether what an order has taken is told to the process after this one.
+        self._tells_what_is_taken = True
         self._lock = threading.Lock()
 
     def reservation(
-        self, directory: str, names: tuple[str, ...], *, renewal: bool = False, force: bool = False
+        self,
+        directory: str,
+        names: tuple[str, ...],
+        *,
+        renewal: bool = False,
+        force: bool = False,
+        certificate: str = "",
     ) -> LedgerReservation:
         """Return the reservation for one order. ``renewal``: the CA has issued for exactly these
-        names before."""
-        return LedgerReservation(self, directory, names, renewal, force)
+        names before; ``certificate``: the name of the certificate, of which one order is under way
+        at a time."""
+        return LedgerReservation(self, directory, names, renewal, force, certificate)
 
     def reserve_account(self, directory: str) -> None:
         """Take what a new account costs. Raises `IssuanceError` ("limits") for one that had better
@@ -114,11 +124,17 @@ class Ledger:
         kind: OrderKind,
         before: tuple[Cost, ...],
         force: bool,
+        certificate: str,
+        gives_back: bool,
     ) -> tuple[Cost, ...]:
         """Take what the order costs and return it; ``before``: what an earlier try of it has
-        taken."""
+        taken. ``gives_back``: return what an order for this certificate has taken whose process was
+        killed."""
 
         def take(now: float, limits: Limits, ledger: Buckets) -> tuple[Cost, ...]:
+            if gives_back:
+                ledger.give_back(_of_certificates(ledger.taken_for(certificate, limits, now) or ()))
+                ledger.end(certificate)
             ledger.give_back(before)
             refusal = ledger.refusal(names, limits, now, kind)
             if refusal is not None and not force:
@@ -127,9 +143,33 @@ class Ledger:
                 log.warning("%s: ordered all the same: %s", names[0], refusal.why)
             taken = (*costs(names, limits, kind), *failures(names, limits))
             ledger.spend(taken, now)
+            if certificate and self._tells_what_is_taken:
+                ledger.begin(certificate, taken, now)
             return taken
 
         return self._change(directory, names, take)
+
+    def taken(
+        self, directory: str, names: tuple[str, ...], kind: OrderKind, certificate: str
+    ) -> tuple[Cost, ...]:
+        """Return the tokens of an order that was placed before. Where an attempt for it came to an
+        end, or this is not told, those of failed validations are left out: they may have been given
+        back."""
+        with self._lock:
+            now, limits, ledger = self._seen(directory, names)
+            told = ledger.taken_for(certificate, limits, now)
+        return costs(names, limits, kind) if told is None else told
+
+    def end(
+        self, directory: str, names: tuple[str, ...], certificate: str, several: tuple[Cost, ...]
+    ) -> None:
+        """An order that was placed before is under way no more: give back these tokens."""
+
+        def end(_now: float, _limits: Limits, ledger: Buckets) -> None:
+            ledger.give_back(several)
+            ledger.end(certificate)
+
+        self._change(directory, names, end)
 
     def commit(
         self,
@@ -137,11 +177,13 @@ class Ledger:
         names: tuple[str, ...],
         give_back: tuple[Cost, ...],
         problem: IssuanceError | None,
+        certificate: str = "",
     ) -> None:
         """An order has ended: give back its tokens, and keep what the CA has said."""
 
         def end(now: float, limits: Limits, ledger: Buckets) -> None:
             ledger.give_back(give_back)
+            ledger.end(certificate)
             if problem is None:
                 ledger.served(names)
             elif problem.kind == "rate_limited" and problem.not_before is not None:
@@ -228,16 +270,44 @@ class LedgerReservation:
     """`order.Reservation` for one order; used by the one thread that has it made."""
 
     def __init__(
-        self, ledger: Ledger, directory: str, names: tuple[str, ...], renewal: bool, force: bool
+        self,
+        ledger: Ledger,
+        directory: str,
+        names: tuple[str, ...],
+        renewal: bool,
+        force: bool,
+        certificate: str,
     ) -> None:
         self._ledger = ledger
         self._directory = directory
         self._names = names
         self._kind = OrderKind.RENEWAL if renewal else OrderKind.NEW
         self._force = force
+        self._certificate = certificate
         self._taken: tuple[Cost, ...] = ()
         self._reserved = False
         self._may_be_issued = False
+        self._gives_back = False
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether an order is under way that counts."""
+        return self._reserved
+
+    @property
+    def is_out(self) -> bool:
+        """Whether an order is under way for which the CA may issue."""
+        return self._reserved and self._may_be_issued
+
+    def nothing_was_sent(self) -> None:
+        """The attempt before, if it was killed, has had no CSR to send: no certificate came of what
+        it has taken."""
+        self._gives_back = True
+
+    def cannot_be_taken_up(self) -> None:
+        """Nobody can go on with this order if the process is killed, and it may lead to a
+        certificate."""
+        self._ledger.end(self._directory, self._names, self._certificate, ())
 
     def reserve(self, *, exempt: bool) -> None:
         """Before an order is placed, each time. Raises `IssuanceError` ("limits")."""
@@ -245,11 +315,35 @@ class LedgerReservation:
         before = _of_certificates(self._taken)
         self._taken = ()
         self._reserved = True
-        self._taken = self._ledger.reserve(self._directory, self._names, kind, before, self._force)
+        gives_back, self._gives_back = self._gives_back, False
+        self._taken = self._ledger.reserve(
+            self._directory, self._names, kind, before, self._force, self._certificate, gives_back
+        )
 
     def finalizing(self) -> None:
         """The CSR is on its way: from now on, the CA may issue."""
         self._may_be_issued = True
+
+    def take_up(self, order: UnfinishedOrder, *, is_issuing: bool) -> None:
+        """Go on with an order that was placed before. What it costs is taken: its attempt was
+        killed, or has failed when the CA had the CSR."""
+        self._taken = self._of_unfinished(order)
+        self._reserved = True
+        self._may_be_issued = is_issuing
+
+    def come_to_nothing(self, order: UnfinishedOrder) -> None:
+        """Give back what the certificate would have cost. Why the CA has given the order up is not
+        known: most likely a validation has failed, so that these are counted still."""
+        given = [
+            cost
+            for cost in _of_certificates(self._of_unfinished(order))
+            if not cost.key.startswith(failures_key(""))
+        ]
+        self._ledger.end(self._directory, self._names, self._certificate, tuple(given))
+
+    def _of_unfinished(self, order: UnfinishedOrder) -> tuple[Cost, ...]:
+        kind = OrderKind.EXEMPT if order.replaces is not None else self._kind
+        return self._ledger.taken(self._directory, self._names, kind, self._certificate)
 
     def commit(self, problem: IssuanceError | None) -> None:
         """The order has come to its end; ``problem``: without a certificate."""
@@ -257,7 +351,13 @@ class LedgerReservation:
             return
         give_back = tuple(cost for cost in self._taken if not self._is_spent(cost, problem))
         if give_back or problem is None or problem.kind != "limits":
-            self._ledger.commit(self._directory, self._names, give_back, problem)
+            self._ledger.commit(
+                self._directory,
+                self._names,
+                give_back,
+                problem,
+                self._certificate if self._reserved else "",
+            )
 
     def _is_spent(self, cost: Cost, problem: IssuanceError | None) -> bool:
         if cost.key == "orders":

@@ -162,6 +162,12 @@ def names_key(names: tuple[str, ...]) -> str:
 
 
 def window_of(key: str, limits: Limits) -> float:
+    limit = limit_of(key, limits)
+    return limit.window if limit else 0.0
+
+
+def limit_of(key: str, limits: Limits) -> Limit | None:
+    """Return the limit of a bucket; None where the CA has none."""
     kind = key.partition(" ")[0]
     limit: Limit | None = getattr(limits, kind) if kind in Limits.__slots__ else None
-    return limit.window if limit else 0.0
+    return limit

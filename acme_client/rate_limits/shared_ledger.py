@@ -63,6 +63,9 @@ class SharedLedger(Ledger):
     ) -> None:
         super().__init__(store, lambda: now() - peers.clock_offset, limits)
         self._shared = shared
+        # What is counted lies in several documents, which several machines write; what a machine
+        # has taken that was killed stays taken.
+        self._tells_what_is_taken = False
         # When each waiting order may come back: this machine's line, by CA.
         self._lines: dict[str, dict[str, dict[str, float]]] = {}
 

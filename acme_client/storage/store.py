@@ -39,6 +39,7 @@ FOLDERS = (
     "internal-ca",
     "ledgers",
     "on-demand",
+    "orders",
 )
 
 ANYTHING = object()  # in the place of a mark: whatever is there

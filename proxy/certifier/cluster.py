@@ -7,6 +7,7 @@ what is on the disk is served, and the status and the log say why the engine can
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 from cryptography import x509
 
@@ -15,6 +16,8 @@ from acme_client.storage.etcd.api import Login
 
 from ..config.model import Cluster
 from ..version import VERSION
+
+_MACHINE_ID = Path("/etc/machine-id")
 
 
 def settings(cluster: Cluster) -> ClusterSettings:
@@ -50,8 +53,18 @@ def settings(cluster: Cluster) -> ClusterSettings:
         tls=tls,
         client_ends=client_ends,
         version=VERSION,
+        host=_host(),
         fault="; ".join(faults),
     )
+
+
+def _host() -> str:
+    """Return what systemd calls this installation of a system; "" where there is none, as in most
+    containers."""
+    try:
+        return _MACHINE_ID.read_text("ascii", "replace").strip()
+    except OSError:
+        return ""
 
 
 class _Unusable(Exception):

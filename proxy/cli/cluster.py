@@ -15,7 +15,7 @@ import click
 from ..config.load import ConfigurationFaults, Options, cluster_secret, load
 from ..config.model import Cluster, Config
 from ..exit_status import FAILED, OK, USAGE
-from .asking import complain
+from .asking import complain, status_of
 from .options import PATH, Commands, server_options
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SECRET_FILE = Path("/etc/treehouse-proxy/cluster.key")
 # A machine that was reloaded has told the others of itself by then, or its session has ended.
 _RELOADS_WITHIN = 20.0
+# An order has come to an end by then, or hangs.
+_ORDERS_WITHIN = 300.0
 
 
 @click.group(cls=Commands)
@@ -94,8 +96,8 @@ def check(config: Path | None, state: Path | None) -> None:
     from ..doctor.probes import cluster as probe
     from ..doctor.rules import cluster as rules
 
-    _here, shared = _configured(config, state)
-    found = list(rules.findings(probe.look(settings(shared), shared.secret_file)))
+    here, shared = _configured(config, state)
+    found = list(rules.findings(probe.look(settings(shared), shared.secret_file, here.state)))
     for line in findings.lines(found):
         click.echo(line)
     sys.exit(FAILED if any(one.sign == "wrong" for one in found) else OK)
@@ -112,10 +114,20 @@ def join(config: Path | None, state: Path | None) -> None:
     \b
     sudo treehouse-proxy cluster join
     """
-    _here, shared = _configured(config, state)
+    from acme_client.cluster import identity, members
+
+    here, shared = _configured(config, state)
     with _store(shared) as (wanted, store):
         _require_opened(store)
-        found = _present(store)
+        present = members.present(store)
+        since = identity.namesake(wanted, here.state, present)
+        if since:
+            complain(
+                f"{wanted.name}: another machine that is called {wanted.node} runs since {since}: "
+                "give each machine a name of its own (cluster.node)",
+                FAILED,
+            )
+        found = {name: said.orders for name, said in present.items()}
         does = "orders certificates, as the others do" if wanted.order else "takes certificates"
         runs = "is there" if wanted.node in found else "comes with the next start or reload"
         click.echo(f"{wanted.name}: this machine is {wanted.node}, which {does}; it {runs}")
@@ -128,13 +140,21 @@ def join(config: Path | None, state: Path | None) -> None:
 def leave(config: Path | None, state: Path | None) -> None:
     """Say what becomes of the others before cluster is taken out of the configuration here.
 
+    Waits first until no order is under way on this machine.
+
     \b
     sudo treehouse-proxy cluster leave
     """
     here, shared = _configured(config, state)
+    _await_orders(config, state, shared.called)
     with _store(shared) as (wanted, store):
-        _require_opened(store)
-        others = {name: orders for name, orders in _present(store).items() if name != wanted.node}
+        others: dict[str, bool] = {}
+        try:
+            _require_opened(store)
+            others = dict(_present(store))
+            others.pop(wanted.node, None)
+        except OSError as error:  # to leave takes no etcd
+            click.echo(f"who else orders is not known: {error.strerror or error}", err=True)
         if others and not any(others.values()):
             click.echo(
                 f"nobody orders certificates for {wanted.name} then: the others have order: false"
@@ -162,6 +182,7 @@ def rekey(config: Path | None, state: Path | None) -> None:
 
     _here, shared = _configured(config, state)
     with _store(shared) as (wanted, store):
+        _require_opened(store)
         until = time.monotonic() + _RELOADS_WITHIN
         while late := sorted(store.sealed_otherwise(MEMBERS)):
             if time.monotonic() < until:
@@ -196,6 +217,7 @@ def format_(config: Path | None, state: Path | None) -> None:
 
     _here, shared = _configured(config, state)
     with _store(shared) as (wanted, store):
+        _require_opened(store)
         data = store.load(FORMAT).get(FORMAT_FILE, b"")
         newer = documents.newer(data, VERSION)
         if newer is not None:
@@ -208,6 +230,25 @@ def format_(config: Path | None, state: Path | None) -> None:
         if data != raised:
             store.store(FORMAT, {FORMAT_FILE: raised})
         click.echo(f"{wanted.name} has format {VERSION}, the newest that this program knows")
+
+
+def _await_orders(config: Path | None, state: Path | None, node: str) -> None:
+    """Return when the machine orders nothing: what it has begun would be given up by the reload,
+    and be begun again both here and by the others."""
+    until = time.monotonic() + _ORDERS_WITHIN
+    told: set[str] = set()
+    while True:
+        certificates = status_of(config, state)["certificates"]
+        under_way = {one["name"] for one in certificates if one.get("holder") == node}
+        if not under_way:
+            return
+        names = ", ".join(sorted(under_way))
+        if time.monotonic() >= until:
+            complain(f"{names}: still being ordered; see treehouse-proxy why NAME", FAILED)
+        if under_way - told:
+            click.echo(f"{names}: waiting for the order to end", err=True)
+            told |= under_way
+        time.sleep(0.5)
 
 
 def _require_opened(store: EtcdStore) -> None:
@@ -246,7 +287,10 @@ def _store(shared: Cluster) -> Iterator[tuple[ClusterSettings, EtcdStore]]:
     try:
         yield wanted, store
     except OSError as error:
-        complain(f"etcd: {error.strerror or error}", FAILED)
+        complain(
+            f"etcd: {error.strerror or error}; treehouse-proxy cluster check says what to do",
+            FAILED,
+        )
     finally:
         store.close()
 

@@ -185,7 +185,7 @@ def _site(parsed: Parsed, index: int, site: schema.Site, actions: _Actions) -> m
         log=site.log,
         metrics_label=_LABELS.get(label, label),
         rules=rules.rules,
-        origins={key: sys.intern(str(parsed.origins.of_key((*at, key)))) for key in site.given},
+        origins={key: sys.intern(parsed.origins.spelled_of_key((*at, key))) for key in site.given},
     )
 
 
@@ -219,7 +219,7 @@ def _origins(
 ) -> Mapping[str, str]:
     own = ("path", "methods", "match", *ACTIONS)
     paths = {key: (*at, key) for key in own if key in serving.given} | dict(inherited.paths)
-    return {key: sys.intern(str(origins.of_key(path))) for key, path in paths.items()}
+    return {key: sys.intern(origins.spelled_of_key(path)) for key, path in paths.items()}
 
 
 class _Actions:

@@ -236,6 +236,17 @@ class Draft(Level):
     source: str = ""
     sites: list[Site] = field(default_factory=list)
 
+    def run_as(self, user: str, group: str, place: Place) -> None:
+        """Take over who the other program ran as: the group alone. Its first process stayed root
+        and kept the keys; here they belong to the server's user, and applications that run as the
+        other program's user, PHP as a rule, would have them."""
+        self.put("group", group, place)
+        self.note(
+            place,
+            f"user {user} is not taken over, as which applications run: they would read the keys; "
+            f"user: {user} is for files that {user} alone may read",
+        )
+
     def listen_on(self, kind: str, addresses: Mapping[str, Place]) -> None:
         """Listen on addresses, each with its place, for http or https; nothing is said where that
         is what happens anyway."""

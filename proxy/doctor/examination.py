@@ -103,7 +103,7 @@ def examine(
             "unknown", "state directory", f"{config.state} is another user's", "ask as root"
         )
     else:
-        yield from judge_machine.state(machine.state(config.state), config.uid, uid)
+        yield from judge_machine.state(machine.state(config.state, config.uid), config.uid, uid)
     public = any(_is_public(site, config) for site in sites)
     http_01 = "http-01" in config.acme.challenges
     pid = server.status["pid"] if server.status else None
@@ -137,7 +137,7 @@ def _cluster(config: Config) -> Iterator[Finding]:
     from .rules import cluster as rules
 
     yield from rules.findings(
-        probe.look(of_cluster.settings(config.cluster), config.cluster.secret_file)
+        probe.look(of_cluster.settings(config.cluster), config.cluster.secret_file, config.state)
     )
 
 

@@ -4,8 +4,9 @@ Nothing of the request is ever reflected: an unknown token, another host's token
 validation, and anything behind the token are all the same 404. Two exceptions are there for a
 machine of a cluster. While it has lost touch with the others, as its certifier says, a token of the
 right form at a host of ours is answered by itself and the account's thumbprint (`put` of `ANY`).
-And while its certifier has not heard yet what the others answer, such a token's 404 waits
-(`tls.unheard`) until the certifier has (`put` of `HEARD`).
+And while its certifier has not heard yet what the others answer, or is silent itself, such a
+token's 404 waits (`tls.unheard`) until the certifier has (`put` of `HEARD`); where that takes long,
+the thumbprint answers that the certifier has given for this case (`put` of `SPARE`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 
-from acme_client.link import ANY, HEARD
+from acme_client.link import ANY, HEARD, SPARE
 
 from ..errors import Fault
 from ..protocol.message import Request, Response
@@ -22,6 +23,8 @@ from ..tls.unheard import UnheardChallenges
 PREFIX = b"/.well-known/acme-challenge/"
 # At least 128 bits in base64url (RFC 8555 §8.3).
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]{22,256}")
+# Seconds until the spare thumbprint answers. CAs wait for some ten.
+_PATIENCE = 3.0
 
 
 class Http01Handler:
@@ -32,6 +35,7 @@ class Http01Handler:
         self._unheard = unheard
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._thumbprint = b""  # of the account, while unknown tokens are answered by it
+        self._spare = b""  # the same, for those who have waited
         self.is_ours: Callable[[bytes], bool] = lambda host: False
         """Whether a host is one of the server's; for unknown tokens."""
         self.may_be_ours: Callable[[bytes], bool] = lambda host: False
@@ -39,9 +43,12 @@ class Http01Handler:
 
     def put(self, host: str, token: str, key_authorization: str) -> None:
         """Answer this token on this host from now on. `ANY` token: every one on our hosts. `HEARD`:
-        no others are expected than those that were put."""
+        no others are expected than those that were put. `SPARE`: those who have waited for longer
+        than others may are answered as with `ANY` token."""
         if token == HEARD:
             self._unheard.expect(on=False)
+        elif token == SPARE:
+            self._spare = key_authorization.encode("ascii")
         elif token == ANY:
             self._thumbprint = key_authorization.encode("ascii")
         else:
@@ -53,6 +60,9 @@ class Http01Handler:
         """Answer it no more."""
         if token == HEARD:
             self._unheard.expect(on=True)
+            return
+        if token == SPARE:
+            self._spare = b""
             return
         if token == ANY:
             self._thumbprint = b""
@@ -70,7 +80,10 @@ class Http01Handler:
 
     async def _later(self, request: Request, host: bytes, token: bytes) -> Response:
         """The response once it is known what there is to answer."""
-        answer = await self._unheard.wait_for(lambda: self._find(host, token))
+        within = _PATIENCE if self._spare else None
+        answer = await self._unheard.wait_for(lambda: self._find(host, token), within)
+        if answer is None and self._unheard.expected:
+            answer = self._stateless(host, token, self._spare)
         return self._answered(request, answer)
 
     def _answered(self, request: Request, answer: bytes | None) -> Response:
@@ -83,11 +96,9 @@ class Http01Handler:
 
     def _find(self, host: bytes, token: bytes) -> bytes | None:
         answer = self._known.get((host, token))
-        if answer is None and self._thumbprint:
-            answer = self._stateless(host, token)
-        return answer
+        return self._stateless(host, token, self._thumbprint) if answer is None else answer
 
-    def _stateless(self, host: bytes, token: bytes) -> bytes | None:
-        if not _TOKEN.fullmatch(token) or not self.is_ours(host):
+    def _stateless(self, host: bytes, token: bytes, thumbprint: bytes) -> bytes | None:
+        if not thumbprint or not _TOKEN.fullmatch(token) or not self.is_ours(host):
             return None
-        return token + b"." + self._thumbprint
+        return token + b"." + thumbprint

@@ -8,8 +8,9 @@ meant for another server; the proxy drops it and, where it knows the same thing,
 The names come from the documentation of the proxies, clouds and frameworks that write or read them.
 A name belongs here when it claims something that this server tells backends itself (the address,
 the scheme, the host, the certificate), or that it would have to tell if it were so (a rewritten
-path). Names of an application's own, and who the user is (Remote-User), do not. Where a site has
-users of its own (`basic_auth`), its forwarders treat Remote-User like a claim.
+path, the sending of a file). Names of an application's own, and who the user is (Remote-User), do
+not. Where a site has users of its own (`basic_auth`), its forwarders treat Remote-User like a
+claim.
 
 Compare with "-" for "_": CGI and its heirs (WSGI, Rack, PHP) read both alike.
 """
@@ -54,6 +55,10 @@ _ADDRESS = (
     b"ali-cdn-real-ip",  # Alibaba
     b"incap-client-ip",  # Imperva
     b"x-sucuri-clientip",  # Sucuri
+    b"x-vercel-forwarded-for",  # Vercel
+    b"x-original-for",  # ASP.NET Core's forwarded headers, which keep what they replace
+    b"x-original-remote-addr",
+    b"x-envoy-internal",  # Envoy: the client is of the own network
 )
 _SCHEME = (
     b"front-end-https",  # Microsoft: "on"
@@ -68,6 +73,8 @@ _SCHEME = (
     b"cloudfront-viewer-tls",
     b"cf-visitor",  # Cloudflare: {"scheme":"https"}
     b"fastly-ssl",
+    b"x-original-proto",  # ASP.NET Core
+    b"x-original-scheme",
 )
 _HOST = (
     b"x-host",
@@ -82,18 +89,25 @@ _PATH = (
     b"x-original-uri",  # ingress-nginx
     b"x-original-method",
     b"x-script-name",  # WSGI middleware
+    b"x-original-prefix",  # ASP.NET Core
+    b"x-envoy-original-path",  # Envoy
+    b"x-override-url",
 )
+# Which field in an answer has the proxy send a file, and where that file lies: Rack::Sendfile
+# answers by these with the path of any file that the application sends (CVE-2025-61780).
+_SENDING = (b"x-sendfile-type", b"x-accel-mapping")
 # A certificate that a proxy has verified.
 _CERTIFICATE = (
     *CLIENT_CERTIFICATE,
     b"x-client-cert",
     b"x-client-verify",
+    b"x-ssl-cert",
     b"x-client-dn",
     b"x-arr-clientcert",  # Azure, IIS
     b"x-amzn-mtls-clientcert",  # Amazon's load balancer
     b"wl-proxy-client-cert",
 )
-NAMES = frozenset({*_ADDRESS, *_SCHEME, *_HOST, *_PATH, *_CERTIFICATE})
+NAMES = frozenset({*_ADDRESS, *_SCHEME, *_HOST, *_PATH, *_SENDING, *_CERTIFICATE})
 PREFIXES = (
     X_FORWARDED,
     b"x-ssl-client-",  # nginx's and HAProxy's documentation: -Cert, -Verify, -DN, -CN

@@ -33,3 +33,27 @@ class Liveness:
         """Whether a child has been silent for more than ``allowed`` seconds. ``heard``: when it was
         started or last gave a sign of life."""
         return now - max(heard, self._listening_since) > allowed
+
+
+class Silence:
+    """Whether the certifier can be taken to hear what the other machines of a cluster tell. They
+    wait for one that does not, until its session with etcd ends, ten seconds after it was stopped
+    at the earliest; and one that goes on needs a moment until it has caught up. So a silence begins
+    before the first and ends after the second."""
+
+    BEGINS_AFTER = 8.0
+    ENDS_AFTER = 10.0
+
+    def __init__(self) -> None:
+        self._beaten: float | None = None
+        self._until = float("-inf")
+
+    def beat(self, heard: float, now: float) -> bool:
+        """Call once for each heartbeat of the supervisor, with when the certifier was heard last;
+        returns whether it is silent. A supervisor that was stopped itself takes it for silent, as
+        all were stopped."""
+        stopped = self._beaten is not None and now - self._beaten > _OWN_PAUSE
+        self._beaten = now
+        if stopped or now - heard > self.BEGINS_AFTER:
+            self._until = now + self.ENDS_AFTER
+        return now < self._until

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from acme_client.certificates.folder_names import kept_names
-from acme_client.link import ANY, HEARD
+from acme_client.link import ANY, HEARD, SPARE
 from acme_client.status import CertificateStatus, ClusterStatus
 from acme_client.storage.directory import open_store
 
@@ -53,6 +53,8 @@ log = logging.getLogger("treehouse.supervisor")
 _SCATTERED = 32
 
 _Key = tuple[ChallengeKind, str, str]  # and the host and the token
+_HEARD: _Key = "http-01", ANY, HEARD
+_SPARE: _Key = "http-01", ANY, SPARE
 _Composed = tuple[ToWorker, tuple[int, ...]]
 
 
@@ -65,6 +67,7 @@ class Registry:
         self._unsettled: Counter[str] = Counter()  # on their way to the workers
         self._packs: set[Pack] = set()
         self._challenges: dict[_Key, tuple[ChallengeFacts, int | None]] = {}
+        self._hushed = False  # the certifier has heard of all challenges, and is silent
         self._statuses: dict[str, CertificateStatus] = {}
         self._reported: set[str] = set()  # by the certifier that runs
         self._complete = False  # whether it has reported all
@@ -159,7 +162,7 @@ class Registry:
     @property
     def has_heard(self) -> bool:
         """Whether the certifier knows which challenges other machines want answered."""
-        return ("http-01", ANY, HEARD) in self._challenges
+        return _HEARD in self._challenges
 
     def _done(self, certifier: Child, ticket: int) -> Callable[[Refusals], None]:
         return lambda refusals: self._processes.tell_certifier(
@@ -167,7 +170,19 @@ class Registry:
         )
 
     def retract(self, message: Retract) -> None:
-        self._drop_challenge((message.kind, message.host, message.token))
+        key = message.kind, message.host, message.token
+        self._hushed = self._hushed and key != _HEARD
+        self._drop_challenge(key)
+
+    def hush(self, *, on: bool) -> None:
+        """Have those wait who ask for challenges that are not known, while the certifier is silent
+        (``on``), though it had heard of all that there were."""
+        if on and self.has_heard:
+            self._hushed = True
+            self._drop_challenge(_HEARD)
+        elif not on and self._hushed:
+            self._hushed = False
+            self.challenge(ChallengeFacts(*_HEARD, ""), None, lambda _refusals: None)
 
     def report(self, name: str, status: CertificateStatus | None) -> None:
         """Keep how a certificate stands; None: it is no longer wanted."""
@@ -187,13 +202,15 @@ class Registry:
                 self.forget(name)
 
     def certifier_ended(self, *, rests: bool = False) -> None:
-        """Drop the challenges of a certifier that has ended. ``rests``: it had nothing to do, and
-        what it has reported still holds."""
+        """Drop the challenges of a certifier that has ended, but not what answers while nothing is
+        heard. ``rests``: it had nothing to do, and what it has reported still holds."""
+        self._hushed = False
         self._reported.clear()
         self.engine.certifier_ended()
         self._complete = self._complete and rests
         for key in list(self._challenges):
-            self._drop_challenge(key)
+            if key != _SPARE:
+                self._drop_challenge(key)
 
     # Challenges
 

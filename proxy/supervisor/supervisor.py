@@ -60,6 +60,7 @@ from ..ipc.messages import (
     WantCertificate,
     Warned,
 )
+from ..system import own_code
 from ..system.systemd import Notifier
 from ..worker.warming_up import warm_up
 from .alerts import Alerting
@@ -71,7 +72,7 @@ from .control.overview import Overview
 from .control.server import ControlSocket
 from .deliveries import Deliveries
 from .lifecycle import Lifecycle
-from .liveness import EVERY, Liveness
+from .liveness import EVERY, Liveness, Silence
 from .on_demand import OnDemand
 from .operations import Operations
 from .process_table import Child, Processes, describe_exit
@@ -92,6 +93,7 @@ log = logging.getLogger("treehouse.supervisor")
 _LOADED_WITHIN = 10.0
 # A certifier that cannot even begin must not keep balancers away for ever.
 _HEARD_WITHIN = 30.0
+_CODE_KEPT_AFTER = 2.0  # an upgrade's new files are not there so soon
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -132,6 +134,7 @@ class Supervisor:
         self._successor = successor
         self._loaded = False
         self._liveness = Liveness(time.monotonic())
+        self._silence = Silence()
 
     # The loop
 
@@ -165,6 +168,8 @@ class Supervisor:
         else:
             self._on_loaded()
         parts.timers.at(time.monotonic() + EVERY, self._beat)
+        # Once clients are served: 20 ms, in which this process hears nobody.
+        parts.timers.at(time.monotonic() + _CODE_KEPT_AFTER, own_code.keep)
 
     def on_signal(self, number: int) -> None:
         parts = self._parts
@@ -258,6 +263,9 @@ class Supervisor:
                 parts.processes.kill(child)
             elif child.role is WORKER:
                 parts.processes.tell_worker(child, AskStats(counting=parts.overview.counting))
+        if parts.generations.serving.config.cluster is not None:
+            heard = now - parts.overview.certifier_silent()
+            parts.registry.hush(on=self._silence.beat(heard, now))
         if parts.spawner.certifier_rests:
             parts.overview.heard_certifier()  # its silence is no sign of anything
         parts.board.beat(now)

@@ -1,9 +1,10 @@
 """Challenges that other machines of the cluster answer, and this one may not have heard of yet.
 
 A machine serves as soon as its workers run, and a CA may be led to it from then on. Its certifier
-may take seconds more until it hears of what the other machines answer; and at a reload, or after a
-crash, another certifier begins anew. Who asks for a challenge meanwhile is no stranger for certain,
-so the answer waits until the certifier says that it has heard all, or until the challenge has come.
+may take seconds more until it hears of what the other machines answer; at a reload, or after a
+crash, another certifier begins anew; and one that is stopped, or gets no time, hears nothing. Who
+asks for a challenge meanwhile is no stranger for certain, so the answer waits until the certifier
+says that it has heard all, or until the challenge has come.
 
 CAs wait for some ten seconds. Nobody waits here for as long, and few wait at once.
 """
@@ -37,11 +38,12 @@ class UnheardChallenges:
             if not one.done():
                 one.set_result(None)
 
-    async def wait_for(self, find: Callable[[], T | None]) -> T | None:
+    async def wait_for(self, find: Callable[[], T | None], within: float | None = None) -> T | None:
         """Return what ``find`` finds, as soon as it finds something; None once nothing is expected
-        any more, when it takes too long, and at once where too many wait already."""
+        any more, when it takes longer than ``within`` seconds or too long, and at once where too
+        many wait already."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _WITHIN
+        deadline = loop.time() + (_WITHIN if within is None else within)
         while (found := find()) is None and self.expected:
             if loop.time() >= deadline or len(self._waiting) >= _MOST:
                 break

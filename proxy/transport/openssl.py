@@ -55,6 +55,8 @@ class _Functions:
     ctrl: Callable[[int, int, int, None], int]
     shutdown: Callable[[int], int]
     clear_error: Callable[[], None]
+    last_error: Callable[[], int]
+    reason: Callable[[int], bytes | None]
 
 
 def _found() -> _Functions | None:
@@ -71,6 +73,7 @@ def _found() -> _Functions | None:
         library = _library()
         control, context_of = library.SSL_ctrl, library.SSL_get_SSL_CTX
         shutdown, clear_error = library.SSL_shutdown, library.ERR_clear_error
+        last_error, reason = library.ERR_peek_last_error, library.ERR_reason_error_string
     except (AttributeError, OSError):
         return None
     context_of.argtypes, context_of.restype = [ctypes.c_void_p], ctypes.c_void_p
@@ -82,7 +85,9 @@ def _found() -> _Functions | None:
         return None  # the mode that CPython has just set
     shutdown.argtypes, shutdown.restype = [ctypes.c_void_p], ctypes.c_int
     clear_error.argtypes, clear_error.restype = [], None
-    return _Functions(control, shutdown, clear_error)
+    last_error.argtypes, last_error.restype = [], ctypes.c_ulong
+    reason.argtypes, reason.restype = [ctypes.c_ulong], ctypes.c_char_p
+    return _Functions(control, shutdown, clear_error, last_error, reason)
 
 
 def _library() -> ctypes.PyDLL:
@@ -106,14 +111,12 @@ def bind(lane: Lane) -> bool:
     functions = [getattr(library, name) for name in names]
     addresses = [ctypes.cast(one, ctypes.c_void_p).value or 0 for one in functions]
     lane.bind_openssl(type(inner), _AT_SSL, *addresses)
-    # What it declines, the module has to find once more.
+    # What it declines has to be found once more.
     if lane.shake(inner) != WANTS_BYTES:
         return False
     incoming.write(b"GET / HTTP/1.1\r\n\r\n")
-    if lane.shake(inner) is not None:
-        return False
     try:
-        inner.do_handshake()
+        shaker(lane)(inner)
     except ssl.SSLError as error:
         return error.reason == "HTTP_REQUEST"
     return False
@@ -139,9 +142,7 @@ def is_refusal(error: ssl.SSLError) -> bool:
     return bool(reason) and "ALERT" not in reason and reason != "UNEXPECTED_EOF_WHILE_READING"
 
 
-def shake(inner: Any) -> int:
-    """Go on with a handshake as far as that can be now: `DONE`, or what it waits for. Raises what
-    the `ssl` module raises."""
+def _shake(inner: Any) -> int:
     try:
         inner.do_handshake()
     except ssl.SSLWantReadError:
@@ -149,6 +150,45 @@ def shake(inner: Any) -> int:
     except ssl.SSLWantWriteError:
         return WANTS_ROOM
     return DONE
+
+
+def shaker(lane: Lane | None) -> Callable[[Any], int]:
+    """Return `shake`, which goes on with a handshake as far as that can be now, and returns `DONE`,
+    or what it waits for. It raises what the `ssl` module raises.
+
+    A lane does the same without an exception for each wait. Of a failure it says only that there is
+    one, and the module, which is asked then, is told of it by OpenSSL once more. Not so of what no
+    alert can answer, such as bytes that are no TLS at all: since version 3.2 OpenSSL then goes on
+    as if nothing had failed. So its queue of errors is read before the module is asked.
+    """
+    if lane is None:
+        return _shake
+    shake_in_c = lane.shake
+
+    def shake(inner: Any) -> int:
+        how = shake_in_c(inner)
+        if how is not None:
+            return how
+        failure = _last_error()
+        how = _shake(inner)
+        if failure is not None:
+            raise failure
+        return how
+
+    return shake
+
+
+def _last_error() -> ssl.SSLError | None:
+    """Return what OpenSSL has told this thread last, as the `ssl` module would raise it; None where
+    that is nothing, or an error of the system, which has no words here."""
+    said = _openssl and _openssl.reason(_openssl.last_error())
+    if not said:
+        return None
+    words = said.decode()
+    reason = words.upper().replace(" ", "_")
+    error = ssl.SSLError(ssl.SSL_ERROR_SSL, f"[SSL: {reason}] {words}")
+    error.library, error.reason = "SSL", reason
+    return error
 
 
 def disable_auto_retry(inner: Any) -> None:
@@ -185,19 +225,16 @@ def send_close_notify(sock: ssl.SSLSocket | TlsSocket) -> None:
         sock.unwrap()
 
 
-if lane is not None and bind(lane):
-    # The same without an exception for each wait, and without ctypes.
-    _shake, _close_notify = lane.shake, lane.close_notify
-
-    def _shake_quickly(inner: Any) -> int:
-        how = _shake(inner)
-        return _shake_as_usual(inner) if how is None else how
+_lane = lane if lane is not None and bind(lane) else None
+shake = shaker(_lane)
+if _lane is not None:
+    # The same without ctypes.
+    _close_notify = _lane.close_notify
 
     def _send_close_notify_quickly(sock: ssl.SSLSocket | TlsSocket) -> None:
         tls = inner(sock)
         if tls is not None:
             _close_notify(tls)
 
-    _shake_as_usual, shake = shake, _shake_quickly
     send_close_notify = _send_close_notify_quickly
-    disable_auto_retry = lane.disable_auto_retry  # type: ignore[assignment] # by position only
+    disable_auto_retry = _lane.disable_auto_retry  # type: ignore[assignment] # by position only

@@ -9,6 +9,7 @@ import os
 import selectors
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from acme_client.certificates.peers import Member
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import CertificateRepository
+from acme_client.certificates.unfinished_order import UnfinishedOrder
 from acme_client.challenges.dns01_solver import DnsRecords
 from acme_client.challenges.worker_solver import Challenges
 from acme_client.cluster import recollection
@@ -40,6 +42,18 @@ FROZEN = Path(__file__).parent / "frozen"
 FROZEN_AT = 1795553512.0
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 ACCOUNT = "accounts/ca.example"
+ORDER = UnfinishedOrder(
+    url="https://ca.example/order/7",
+    directory="https://ca.example/directory",
+    account="https://ca.example/acct/7",
+    names=("a.example", "www.a.example"),
+    key_type=keys.DEFAULT,
+    profile=None,
+    replaces="aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE",
+    placed_at=FROZEN_AT - 60,
+    key_pem=b"",
+    failures=1,
+)
 CLUSTER = ClusterSettings("shop", "web-1", endpoints=(), secret="")
 
 
@@ -62,6 +76,7 @@ def tidy_up(state: Path) -> None:
     repository = CertificateRepository(store)
     for name in repository.names():
         repository.keep_record(name, Record())
+    repository.keep_order("a.example", ORDER)
     book = Ledger(store, lambda: FROZEN_AT)
     book.reservation(LETSENCRYPT, ("other.example.org",)).reserve(exempt=False)
     names = NamesFile(store)
@@ -96,6 +111,13 @@ def test_a_lease_that_is_held(state: Path) -> None:
     for later, free in ((0.0, False), (1801.0, True)):
         store = DirectoryStore(state, now=lambda by=later: FROZEN_AT + by)
         assert (store.lock("certificates/a.example", 60) is not None) is free
+
+
+def test_an_order_that_is_unfinished(state: Path) -> None:
+    order = CertificateRepository(DirectoryStore(state)).unfinished_order("a.example")
+    assert order is not None
+    assert replace(order, key_pem=b"") == ORDER
+    keys.from_pem(order.key_pem)
 
 
 def test_an_account_whose_key_is_being_changed(state: Path) -> None:
@@ -156,7 +178,7 @@ def test_what_a_newer_version_has_written_is_still_there_when_it_comes_back(stat
     for folder in ("challenges", "dns-records"):
         (path,) = (state / folder).iterdir()
         newer[path] = documents.write({"of": "the future", "path": str(path)}, 2)
-    assert len(newer) == 13
+    assert len(newer) == 14
     for path, data in newer.items():
         path.write_bytes(data)
     tidy_up(state)

@@ -5,6 +5,8 @@ times, and a real etcd.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from support.program.alert_sinks import Webhook
 from support.program.cluster import NAME, PREFIX, Cluster, Node, clustered, start
 from support.program.company import Company
 from support.program.copies import copied
-from support.program.server import treehouse
+from support.program.server import REPOSITORY, treehouse
 
 pytestmark = [pytest.mark.program, pytest.mark.pebble]
 
@@ -98,6 +100,13 @@ def test_any_machine_revokes_and_the_next_is_had_by_all(company: Company) -> Non
         assert company.orders(NAME) == orders + number
 
 
+def begun(node: Node, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "proxy", *words, "--config", str(node.config)],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
 def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company) -> None:
     nodes = company.nodes
     company.alike()
@@ -117,6 +126,7 @@ def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company
     (made_by,) = {one["made_by"] for one in told}
     assert made_by in order
     held = threading.Event()
+    leaves: list[subprocess.Popen[str]] = []
 
     def hold() -> None:
         for node in nodes:
@@ -129,6 +139,10 @@ def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company
             )
         page = treehouse("why", NAME, "--config", str(nodes[2].config)).stdout
         assert f"  holder  {nodes[0].name} is at work on it" in page, page
+        # Who wants to leave is told that this is not the moment.
+        leaves.append(begun(nodes[0], "cluster", "leave"))
+        assert leaves[0].stderr is not None
+        assert leaves[0].stderr.readline() == f"{NAME}: waiting for the order to end\n"
         held.set()
 
     company.front.add("newOrder", Meanwhile(hold))
@@ -136,6 +150,9 @@ def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company
     done = treehouse("certs", "renew", NAME, "--force", "--config", str(nodes[0].config))
     assert done.returncode == 0, done.stdout + done.stderr
     assert held.is_set()
+    said, _rest = leaves[0].communicate(timeout=60)
+    assert leaves[0].returncode == 0
+    assert said.startswith("take cluster out of the configuration, and reload.")
     for node in nodes:
         node.await_other(before)
         node.running.await_status(
@@ -146,6 +163,45 @@ def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company
             ),
         )
     assert company.orders(NAME) == orders + 1
+
+
+def test_the_order_of_a_machine_that_was_killed_is_gone_on_with(company: Company) -> None:
+    """By another one: the key is in the engine, sealed."""
+    name = "killed.example"
+    company.cluster.ca.resolve(name, company.nodes[2].address)
+    killed: list[Node] = []
+    noted: list[bytes] = []
+    reloaded, dead = threading.Event(), threading.Event()
+
+    def kill() -> None:
+        assert reloaded.wait(60)
+        (node,) = (one for one in company.nodes if (one.state / "orders" / name).exists())
+        noted.append(company.cluster.get(f"orders/{name}/order.json"))
+        killed.append(node)
+        node.kill()
+        dead.set()
+
+    finalized = len(company.front.of("finalize"))
+    company.front.add("finalize", Meanwhile(kill))
+    company.want(name)
+    reloaded.set()
+    assert dead.wait(60)
+    alive = [one for one in company.nodes if one not in killed]
+    for node in alive:
+        node.await_served(name=name, within=90)
+    start(*killed)
+    company.await_orderers([one.name for one in company.nodes])
+    company.alike(name)
+    assert company.orders(name) == 1
+    assert len(company.front.of("finalize")) == finalized + 1
+    said = [f"{name}: the order of" in one.running.text() for one in alive]
+    assert sum(said) == 1, "one of them goes on with it"
+    (sealed,) = noted
+    assert sealed
+    assert b"PRIVATE" not in sealed
+    store = company.cluster.store()
+    assert store.load(f"orders/{name}") == {}
+    store.close()
 
 
 def test_a_name_on_demand_is_asked_about_and_ordered_once(company: Company) -> None:

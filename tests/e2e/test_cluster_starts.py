@@ -1,5 +1,5 @@
-"""A machine that starts while another one orders, and is asked by the CA: it answers, though it has not
-heard of the challenge yet. The real program twice, a real etcd, and a real CA.
+"""A machine that starts while another one orders, or whose certifier is stopped, and is asked by the
+CA: it answers, though it has not heard of the challenge yet. The real program twice, a real etcd, and a real CA.
 
 What keeps the starting machine from hearing is that its way to etcd is shut.
 """
@@ -7,12 +7,16 @@ What keeps the starting machine from hearing is that its way to etcd is shut.
 from __future__ import annotations
 
 import contextlib
+import http.client
+import os
+import signal
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -189,3 +193,61 @@ def test_who_knows_the_thumbprint_answers_by_it_where_etcd_takes_long(pair: Pair
     pair.gate.open()
     assert pair.second.await_served(serial) == serial
     await_ready(pair.second)
+
+
+def certifier(node: Node) -> int:
+    """The pid of a machine's certifier."""
+    (found,) = [
+        pid
+        for pid in node.running.children()
+        if b"certifier" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    return found
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def answered(node: Node, token: str) -> str:
+    """What a CA finds below a challenge's token; empty for nothing."""
+    connection = http.client.HTTPConnection(node.address, node.cluster.ports[0], timeout=30)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/.well-known/acme-challenge/{token}", headers={"Host": NAME})
+        answer = connection.getresponse()
+        body = answer.read().decode()
+    return body if answer.status == 200 else ""
+
+
+def test_while_the_certifier_is_stopped_who_asks_waits_and_then_the_thumbprint_answers(
+    pair: Pair,
+) -> None:
+    token = "x" * 43
+    assert answered(pair.second, token) == ""
+    with stopped(certifier(pair.second)):
+        deadline = time.monotonic() + 60
+        while not (found := answered(pair.second, token)):  # seen from outside only
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert len(found.removeprefix(f"{token}.")) == 43
+        assert answered(pair.second, "short") == ""
+        assert "does not answer any more" not in pair.second.running.text()
+
+
+@pytest.mark.skipif(not os.environ.get("CLUSTER_SECONDS"), reason="make cluster")
+def test_another_machine_orders_while_the_certifier_of_the_one_that_the_ca_asks_is_stopped(
+    pair: Pair,
+) -> None:
+    with stopped(certifier(pair.second)):
+        # The CA is told to look when this machine's session has ended, and not before.
+        serial = pair.order()
+    assert pair.second.await_served(serial) == serial
+    deadline = time.monotonic() + 60
+    while answered(pair.second, "x" * 43):  # seen from outside only
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

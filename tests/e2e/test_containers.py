@@ -60,7 +60,7 @@ def page(port: int, name: str) -> str | None:
 
 
 def await_page(
-    port: int, name: str, wanted: Callable[[str | None], bool], within: float = 30
+    port: int, name: str, wanted: Callable[[str | None], bool], within: float = 60
 ) -> None:
     deadline = time.monotonic() + within
     while not wanted(found := page(port, name)):

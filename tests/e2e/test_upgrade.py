@@ -151,6 +151,32 @@ def test_one_that_cannot_serve_changes_nothing(
     assert treehouse("certs", "renew", "a.test", "--state", str(folder / "state")).returncode == 0
 
 
+def test_with_another_version_on_disk_the_old_one_goes_on_whole(
+    start: Callable[..., Server], folder: Path, root: Path, ports: tuple[int, int], program: Path
+) -> None:
+    """The files lie there already, and nobody has asked for the upgrade, or it has failed: what is
+    forked now is of the old version, too."""
+    shorten(program / "proxy/supervisor/supervisor.py", _CODE_KEPT_AFTER=0.0)
+    state = ["--state", str(folder / "state")]
+    with start() as server:
+        server.await_log("a.test: certificate obtained")
+        assert len(server.status(folder / "state")["workers"]) == 2  # it is past its first turn
+        for path in [*program.glob("proxy/**/*.py"), *program.glob("acme_client/**/*.py")]:
+            path.unlink()
+            path.write_text("raise ImportError('of another version')\n")
+        done = treehouse("upgrade", *state)
+        assert "ended before it was ready" in done.stderr
+        done = treehouse("certs", "renew", "a.test", *state)
+        assert done.returncode == 0, done.stderr
+        with config(folder, ports, root).open("a") as file:
+            file.write(f"  - {{names: [b.test], root: {root}}}\n")
+        done = treehouse("reload", *state)
+        assert done.returncode == 0, done.stderr
+        server.await_log("b.test: certificate obtained")
+        assert not [one for one in server.log if "exception" in one]
+        assert server.stop() == 0
+
+
 def test_one_that_never_becomes_ready_is_given_up_and_nothing_else_happens_meanwhile(
     start: Callable[..., Server], folder: Path, ports: tuple[int, int], program: Path
 ) -> None:

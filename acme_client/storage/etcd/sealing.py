@@ -29,7 +29,7 @@ _NONCE = 12
 _SECRET = 32
 
 # Folders that a machine which only takes certificates need not be able to read.
-_OF_ACCOUNTS = frozenset({"accounts", "internal-ca"})
+_OF_ACCOUNTS = frozenset({"accounts", "internal-ca", "orders"})
 
 
 class NotOpened(ValueError):

@@ -12,15 +12,14 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from itertools import combinations
 
-from acme_client.rate_limits.published import is_public_suffix
-
 from ..schema import access as access_keys
 from ..schema import acme as acme_keys
 from ..schema import alerts as alert_keys
 from ..schema import cluster as cluster_keys
 from ..schema import site as serving_keys
 from ..schema.acme import DIRECTORIES, Acme
-from ..schema.document import Admin, Site
+from ..schema.document import Admin, OnDemand, Site
+from ..schema.inherit import says_rules
 from ..schema.parse import Parsed
 from ..syntax.addresses import is_loopback, spell_address
 from ..syntax.faults import Fault, Origins, Path, shown
@@ -59,12 +58,16 @@ def check(parsed: Parsed) -> Iterator[Fault]:
         at: Path = ("sites", index)
         if "acme" not in parsed.broken:
             yield from _certification(site, parsed.document.acme, at, parsed.origins)
-        yield from _on_demand(site, parsed.document.acme, at, parsed)
-        yield from _not_shared(site, at, parsed)
-        yield from _routes(site, at, parsed.origins)
+        # Of thousands of sites most have few of these: what is not there is not asked about.
+        if site.on_demand is not None:
+            yield from _on_demand(site.on_demand, site, parsed.document.acme, at, parsed)
+            yield from _not_shared(at, parsed)
+        if site.routes:
+            yield from _routes(site, at, parsed.origins)
         rules = parsed.holding((at, site)).rules
         yield from serving_keys.check(site, at, parsed.origins, "/*", rules, site.routes)
-        yield from access_keys.check(site, at, parsed.origins)
+        if says_rules(site):
+            yield from access_keys.check(site, at, parsed.origins)
         for number, route in enumerate(site.routes):
             where: Path = (*at, "routes", number)
             rules = parsed.holding((at, site), (where, route)).rules
@@ -77,7 +80,7 @@ def check(parsed: Parsed) -> Iterator[Fault]:
                 "in time to ask for a certificate",
                 "make another site the default one",
             )
-        if "listen" not in parsed.broken:
+        if "listen" not in parsed.broken and (site.backend or site.routes):
             yield from circles.backends(site, at, parsed)
 
 
@@ -184,10 +187,10 @@ def _admin(parsed: Parsed, admin: Admin) -> Iterator[Fault]:
             )
 
 
-def _not_shared(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
+def _not_shared(at: Path, parsed: Parsed) -> Iterator[Fault]:
     """Whoever a client comes to for a new name has to order its certificate."""
     cluster = parsed.document.cluster
-    if site.on_demand is not None and cluster is not None and not cluster.order:
+    if cluster is not None and not cluster.order:
         yield parsed.origins.fault(
             (*at, "on_demand"),
             "this machine orders no certificates (cluster.order: false), so none for a new name",
@@ -291,10 +294,10 @@ def _certification(site: Site, acme: Acme, at: Path, origins: Origins) -> Iterat
             )
 
 
-def _on_demand(site: Site, acme: Acme, at: Path, parsed: Parsed) -> Iterator[Fault]:
-    given, origins = site.on_demand, parsed.origins
-    if given is None:
-        return
+def _on_demand(
+    given: OnDemand, site: Site, acme: Acme, at: Path, parsed: Parsed
+) -> Iterator[Fault]:
+    origins = parsed.origins
     path: Path = (*at, "on_demand")
     if not (given.patterns or given.ask or given.dns):
         yield origins.fault_of_key(
@@ -303,6 +306,8 @@ def _on_demand(site: Site, acme: Acme, at: Path, parsed: Parsed) -> Iterator[Fau
             "for any name",
             "give patterns, ask or dns; a name must pass each that is given",
         )
+    from acme_client.rate_limits.published import is_public_suffix  # a list of all suffixes
+
     for number, pattern in enumerate(given.patterns):
         if is_wildcard(pattern) and is_public_suffix(pattern.removeprefix("*.")):
             yield origins.fault(

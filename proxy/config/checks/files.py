@@ -18,7 +18,6 @@ from typing import Literal
 
 from acme_client.errors import IssuanceError
 from acme_client.issuers.external_account import mac_key
-from acme_client.storage.etcd.sealing import SecretFault, read_secrets
 from acme_client.x509.pem import PemError
 from acme_client.x509.trust_bundle import authorities
 
@@ -31,7 +30,7 @@ from ..syntax.faults import Fault, Path, Wrong
 from ..syntax.password_hashes import NotAHash, read_users
 from ..syntax.sections import Section
 from ..values import Backend
-from . import certificates, pages
+from . import pages
 from .mounts import Mounts
 from .reader import Reader, Trouble, reach, typed
 from .real_paths import RealPaths
@@ -88,7 +87,10 @@ def check(
         if trouble:
             yield parsed.origins.fault(path, *trouble)
     yield from _hooks(parsed, reader)
-    yield from certificates.check(parsed, opener, notices)
+    if any(site.certificate for _index, site in parsed.sites):
+        from . import certificates  # cryptography, which takes half the time of all that reads
+
+        yield from certificates.check(parsed, opener, notices)
     yield from _address_lists(parsed, reader)
     yield from _password_files(parsed, reader)
     yield from pages.check(parsed, reader, notices)
@@ -333,6 +335,8 @@ def _nothing_in_it(file: FilePath) -> Trouble | None:
 
 def _no_cluster_secret(file: FilePath) -> Trouble | None:
     """Check the cluster's secret. The server starts all the same, and serves what it has."""
+    from acme_client.storage.etcd.sealing import SecretFault, read_secrets  # cryptography
+
     try:
         read_secrets(file.read_text("utf-8", "replace"))
     except SecretFault as wrong:

@@ -20,7 +20,7 @@ def check(parsed: Parsed) -> Iterator[Fault]:
         at: Path = ("sites", index)
         yield from _without_answer(site, at, parsed)
         yield from _shown_source(site, at, parsed)
-        if "listen" not in parsed.broken:
+        if "listen" not in parsed.broken and (site.backend or site.redirect or site.routes):
             yield from circles.redirects(site, at, parsed)
             yield from circles.named_backends(site, at, parsed, names)
 
@@ -40,10 +40,10 @@ def _believed(parsed: Parsed) -> Iterator[Fault]:
 
 
 def _without_answer(site: Site, at: Path, parsed: Parsed) -> Iterator[Fault]:
-    rules = parsed.holding((at, site)).rules
-    if site.routes or rules.redirect or responds(rules):
+    if site.routes or not site.given.isdisjoint(ACTIONS):
         return
-    if any(key in site.given for key in ACTIONS):
+    rules = parsed.holding((at, site)).rules
+    if rules.redirect or responds(rules):
         return
     empty = next((key for key in ACTIONS if parsed.origins.stands((*at, key))), None)
     if empty is not None:

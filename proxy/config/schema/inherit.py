@@ -12,7 +12,7 @@ from typing import Any
 from acme_client.late_dataclass import dataclass
 
 from ..syntax.faults import Path
-from ..syntax.sections import already_read
+from ..syntax.sections import of_few
 from .rules import AddsUp, Rules
 
 _KEYS = frozenset(Rules.known_keys())
@@ -22,7 +22,7 @@ _JOINS = {
     for mark in field.metadata
     if isinstance(mark, AddsUp)
 }
-_DEFAULTS = already_read(Rules)
+_DEFAULTS = of_few(Rules, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +53,4 @@ def innermost(*levels: tuple[Path, Rules]) -> Inherited:
                 value = _JOINS[key](values[key], value)
             values[key] = value
             paths[key] = (*path, key)
-    return Inherited(already_read(Rules, **values) if values else _DEFAULTS, paths)
+    return Inherited(of_few(Rules, values) if values else _DEFAULTS, paths)

@@ -111,12 +111,19 @@ def check(
         yield from _fastcgi(serving, at, origins)
     if "backend" in given:
         yield from _backends(serving, at, origins, rules)
-    elif not any({"backend", "fastcgi"} & one.given for one in (serving, *(routes or ()))):
+    elif not (
+        given.isdisjoint(_ABOUT_BACKENDS)
+        or any({"backend", "fastcgi"} & one.given for one in (serving, *(routes or ())))
+    ):
         for key in (key for key in _ABOUT_BACKENDS if key in given):
             yield origins.fault_of_key(
                 (*at, key), "this key means nothing without backend", "add backend, or leave it out"
             )
-    if "root" not in given and not any("root" in route.given for route in routes or ()):
+    if not (
+        "root" in given
+        or given.isdisjoint(_ABOUT_FILES)
+        or any("root" in route.given for route in routes or ())
+    ):
         for key in (key for key in _ABOUT_FILES if key in given):
             yield origins.fault_of_key(
                 (*at, key), "this key means nothing without root", "add root, or leave it out"

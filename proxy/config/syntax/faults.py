@@ -11,6 +11,7 @@ and names a flag or an entry of the sites directory where there is no line to na
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from acme_client.late_dataclass import dataclass
 
@@ -27,6 +28,16 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.where}:{self.line}:{self.column}" if self.line else self.where
+
+
+class Mark(Protocol):
+    """Where a reader of text has met something: line and column, from 0."""
+
+    @property
+    def line(self) -> int: ...
+
+    @property
+    def column(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +82,9 @@ class Origins:
     """
 
     def __init__(self, document: Origin) -> None:
-        self._values: dict[Path, Origin] = {(): document}
-        self._keys: dict[Path, Origin] = {}
+        self._file = document.where
+        self._values: dict[Path, Origin | Mark] = {(): document}
+        self._keys: dict[Path, Origin | Mark] = {}
         self._old_names: dict[Path, str] = {}  # of keys that have another name by now
 
     def put(self, path: Path, value: Origin, key: Origin | None = None) -> None:
@@ -83,6 +95,17 @@ class Origins:
     def stands(self, path: Path) -> bool:
         """Whether there is such a key in the source, be it without a value."""
         return path in self._keys
+
+    def put_mark(self, path: Path, value: Mark, key: Mark | None) -> None:
+        """The same for a place in the document's own file. Few of these are ever asked for."""
+        self._values[path] = value
+        if key is not None:
+            self._keys[path] = key
+
+    def _origin(self, found: Origin | Mark) -> Origin:
+        if isinstance(found, Origin):
+            return found
+        return Origin(self._file, found.line + 1, found.column + 1)
 
     def written(self, path: Path) -> Path:
         """Return the longest beginning of ``path`` that stands in the source. The only element of a
@@ -98,11 +121,11 @@ class Origins:
     def adopt(self, other: Origins, source: Path, target: Path) -> None:
         """Take over what ``other`` knows of ``source`` and all below it, as of ``target``."""
         depth = len(source)
-        found: list[tuple[dict[Path, Origin], Path, Origin]] = []
+        found: list[tuple[dict[Path, Origin | Mark], Path, Origin]] = []
         for mine, theirs in ((self._values, other._values), (self._keys, other._keys)):
             for path, origin in theirs.items():
                 if path[:depth] == source:
-                    found.append((mine, target + path[depth:], origin))
+                    found.append((mine, target + path[depth:], other._origin(origin)))
         for mine, path, origin in found:
             mine[path] = origin
 
@@ -115,20 +138,29 @@ class Origins:
 
     def of_key(self, path: Path) -> Origin:
         """Return where the key at ``path`` was written; else as `at`."""
-        return self._keys.get(path) or self.at(path)
+        found = self._keys.get(path)
+        return self.at(path) if found is None else self._origin(found)
+
+    def spelled_of_key(self, path: Path) -> str:
+        """Return `of_key` as text."""
+        found = self._keys.get(path)
+        if found is None:
+            return str(self.at(path))
+        if isinstance(found, Origin):
+            return str(found)
+        return f"{self._file}:{found.line + 1}:{found.column + 1}"
 
     def at(self, path: Path) -> Origin:
-        return self._values[self.written(path)]
+        return self._origin(self._values[self.written(path)])
 
     def fault(self, path: Path, what: str, remedy: str) -> Fault:
         """Make a fault of the value at ``path``."""
         found = self.written(path)
-        return self._make(self._values[found], found, what, remedy)
+        return self._make(self._origin(self._values[found]), found, what, remedy)
 
     def fault_of_key(self, path: Path, what: str, remedy: str) -> Fault:
         """Make a fault of the key itself: it should not be there, or be there and is not."""
-        found = self.written(path)
-        return self._make(self._keys.get(path) or self._values[found], path, what, remedy)
+        return self._make(self.of_key(path), path, what, remedy)
 
     def _make(self, origin: Origin, path: Path, what: str, remedy: str) -> Fault:
         for length in range(1, len(path) + 1) if self._old_names else ():

@@ -6,6 +6,7 @@ should let through. Bounds are wide: they catch the slip of a key or a unit, not
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ MAPPING_OF_WORDS = {"type": "object", "additionalProperties": {"type": "string"}
 
 _EMAIL = re.compile(r"[^\s@:,]{1,64}@[^\s@:,]{1,255}")
 _PATH = 4096  # bytes; PATH_MAX of Linux
-_TYPOGRAPHIC = re.compile("[\u2018-\u201f\u00ab\u00bb\u2039\u203a]")
+_TYPOGRAPHIC = frozenset("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a")
 _VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 _OF_NGINX = ("request_uri", "uri", "host", "http_host", "server_name", "args", "scheme")
 
@@ -47,7 +48,7 @@ class _Word(Reading):
         text = str(given)
         if not text.strip():
             raise Wrong("there is no value", "give one, or leave the key out")
-        if _TYPOGRAPHIC.search(text[0] + text[-1]):
+        if text[0] in _TYPOGRAPHIC or text[-1] in _TYPOGRAPHIC:
             raise Wrong(
                 f"{shown(text)} has typographic quotation marks",
                 "write straight ones, \" or ', or none",
@@ -235,6 +236,11 @@ def parse_file(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=64)  # thousands of sites may have one root
+def _place(text: str, base: Path) -> Path:
+    return base / parse_file(text)
+
+
 def _parse_email(text: str) -> str:
     if not text.isprintable() or not _EMAIL.fullmatch(text):
         raise Wrong(f"{shown(text)} is not an e-mail address", "write it like ops@example.org")
@@ -255,7 +261,7 @@ File = Annotated[
         parse_file,
         {"type": "string"},
         anything=True,
-        place=lambda text, base: base / parse_file(text),
+        place=_place,
     ),
 ]
 Email = Annotated[str, word(_parse_email, format="email")]

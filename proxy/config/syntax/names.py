@@ -16,6 +16,8 @@ from .faults import Wrong, shown
 
 # Underscores are no part of a host's name (RFC 952), and still stand in names that people use.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+# What is a name as it stands and no address: its last label begins with a letter.
+_USUAL = re.compile(rf"(?:{_LABEL.pattern}\.)+[a-z](?:[a-z0-9_-]{{0,61}}[a-z0-9_])?", re.ASCII)
 _LENGTH = 253  # octets of a name in text form, RFC 1035 §2.3.4
 
 # Endings that the public DNS does not have, so that no public CA can certify a name below them:
@@ -32,6 +34,8 @@ _NAME = "write it like example.org, *.example.org, localhost or 192.0.2.1"
 
 def parse_name(text: str) -> str:
     """The name in the spelling that everything compares. Raises `Wrong`."""
+    if len(text) <= _LENGTH and _USUAL.fullmatch(text):
+        return str(text)
     text = text.strip()
     address = _address(text)
     if address is not None:

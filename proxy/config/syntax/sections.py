@@ -137,7 +137,8 @@ def apart(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 class _Facts:
     """What is known of a section's keys, each worked out when it is asked for first."""
 
-    def __init__(self, cls: type[Any]) -> None:
+    def __init__(self, cls: type[Any], wide: bool) -> None:
+        self.wide = wide
         self.fields = dataclasses.fields(cls)
         self._readers: dict[str, Reader] = {}
 
@@ -189,7 +190,7 @@ def _made(cls: type[T], named: bool) -> type[T]:
     # What these would compile for each class, `Section` has.
     make = dataclasses.dataclass(init=False, repr=False, eq=False, match_args=False, kw_only=named)
     made = make(cls)
-    setattr(made, "_facts", _Facts(made))  # noqa: B010 - mypy knows it of `Section` alone
+    setattr(made, "_facts", _Facts(made, named))  # noqa: B010 - mypy knows it of `Section` alone
     return made
 
 
@@ -199,6 +200,15 @@ def already_read(cls: type[T], **values: object) -> T:
     facts: _Facts = cls.__dict__["_facts"]
     made = object.__new__(cls)
     made.__dict__.update(facts.defaults, **values)
+    return made
+
+
+def of_few(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Do as `already_read` where few of many keys are given: the section holds these alone, and
+    those that are left out are found at the class. A site has ninety keys, and there are thousands
+    of sites. To read a key that is left out takes longer."""
+    made = object.__new__(cls)
+    made.__dict__.update(values)
     return made
 
 
@@ -214,6 +224,9 @@ class Section:
     renamed: ClassVar[Mapping[str, str]] = {}
     other_words: ClassVar[Mapping[str, str]] = {}
     _facts: ClassVar[_Facts]
+
+    # The keys that stand in the document; none for a section that code made.
+    given: ClassVar[frozenset[str]] = frozenset()
 
     # What `dataclass` would compile for each class by itself.
 
@@ -247,12 +260,6 @@ class Section:
         told = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
         return f"{type(self).__qualname__}({told})"
 
-    @property
-    def given(self) -> frozenset[str]:
-        """Return the keys that stand in the document; none for a section that code made."""
-        found: frozenset[str] = self.__dict__.get("_given", frozenset())
-        return found
-
     @classmethod
     def known_keys(cls) -> Mapping[str, KnownKey]:
         """Return every key, as it is written, with what is known of it."""
@@ -274,21 +281,23 @@ class Section:
             wrong = Wrong("a mapping of keys belongs here", cls._way_out(given))
             slips.append(Slip(at, wrong))
             return FAILED
-        known = cls.known_keys()
-        said = {k: v for k, v in given.items() if v is not None or k not in known}
+        facts = cls._facts
+        known = facts.keys
         before = len(slips)
+        said = []
         values: dict[str, Any] = {}
-        for key, value in said.items():
-            if key in known:
-                values[known[key].attribute] = cls._facts.reader(key)(
-                    value, base, (*at, key), slips
-                )
-            else:
+        for key, value in given.items():
+            one = known.get(key)
+            if one is None:
                 slips.append(Slip((*at, key), "unknown"))
-        slips += (Slip((*at, key), "missing") for key in cls._facts.required if key not in said)
+            elif value is not None:
+                said.append(key)
+                values[one.attribute] = facts.reader(key)(value, base, (*at, key), slips)
+        slips += [Slip((*at, key), "missing") for key in facts.required if key not in said]
         if len(slips) > before:
             return FAILED
-        return already_read(cls, **values, _given=frozenset(said))
+        values["given"] = frozenset(said)
+        return of_few(cls, values) if facts.wide else already_read(cls, **values)
 
     @classmethod
     def _way_out(cls, given: object) -> str:

@@ -24,6 +24,14 @@ from dataclasses import field
 from typing import Any
 
 import yaml
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
 
 from acme_client.late_dataclass import dataclass
 
@@ -157,15 +165,18 @@ class _Reader:
 
     def read(self, text: str) -> Value:
         root: _Node | None = None
-        events = yaml.parse(text, Loader=_Loader)
-        for event in events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                if root is not None:
-                    self.blame(
-                        event.start_mark, (), "a second document begins here", "keep one per file"
-                    )
-                    break
-                root = self.node(next(events), events, 0)
+        loader = _Loader(text)
+        events = iter(loader.get_event, None)
+        try:
+            for event in events:
+                if type(event) is DocumentStartEvent:
+                    if root is not None:
+                        what = "a second document begins here"
+                        self.blame(event.start_mark, (), what, "keep one per file")
+                        break
+                    root = self.node(next(events), events, 0)
+        finally:
+            loader.dispose()
         if root is None or root.content is None:
             return None
         if not isinstance(root.content, _Pairs):
@@ -179,31 +190,36 @@ class _Reader:
     def node(self, event: Any, events: Iterator[Any], depth: int) -> _Node:
         if depth > _DEPTH:
             raise _too_deep(event.start_mark)
-        if isinstance(event, yaml.AliasEvent):
+        kind = type(event)
+        if kind is AliasEvent:
             return self.alias(event)
-        self.refuse_tag(event)
+        if event.tag is not None:
+            self.refuse_tag(event)
+        if kind is ScalarEvent:
+            value = event.value
+            if event.style:
+                made = _Node(event.start_mark, value)
+            else:
+                word = None if value in _NULLS else PlainWord(value)
+                made = _Node(event.start_mark, word, value == "<<", True)
+            if event.anchor:
+                self.anchors[event.anchor] = made
+            return made
         made = _Node(event.start_mark)
         if event.anchor:
             self.anchors[event.anchor] = made
         made.open = True
-        if isinstance(event, yaml.ScalarEvent):
-            plain = not event.style
-            made.content = event.value
-            if plain:
-                made.content = None if event.value in _NULLS else PlainWord(event.value)
-            made.plain = plain
-            made.merge = plain and event.value == "<<"
-        elif isinstance(event, yaml.SequenceStartEvent):
+        if kind is SequenceStartEvent:
             items: list[_Node] = []
             for inner in events:
-                if isinstance(inner, yaml.SequenceEndEvent):
+                if type(inner) is SequenceEndEvent:
                     break
                 items.append(self.node(inner, events, depth + 1))
             made.content = items
         else:
             pairs: list[tuple[_Node, _Node]] = []
             for inner in events:
-                if isinstance(inner, yaml.MappingEndEvent):
+                if type(inner) is MappingEndEvent:
                     break
                 key = self.node(inner, events, depth + 1)
                 pairs.append((key, self.node(next(events), events, depth + 1)))
@@ -229,7 +245,7 @@ class _Reader:
         return known
 
     def refuse_tag(self, event: Any) -> None:
-        if event.tag not in (None, "!", _STRING_TAG):
+        if event.tag not in ("!", _STRING_TAG):
             self.blame(
                 event.start_mark,
                 (),
@@ -240,18 +256,18 @@ class _Reader:
     # From nodes to values
 
     def plain(self, node: _Node, path: Path, key: _Node | None = None) -> Value:
-        self.count(node)
-        if len(path) > _DEPTH:
-            raise _too_deep(node.mark)
-        self.origins.put(path, self.origin(node.mark), self.origin(key.mark) if key else None)
+        self.values += 1
+        if self.values > self.most or len(path) > _DEPTH:
+            raise self.too_many(node) if self.values > self.most else _too_deep(node.mark)
+        self.origins.put_mark(path, node.mark, None if key is None else key.mark)
         content = node.content
+        if isinstance(content, str):
+            if "$" in content and self.environment is not None:
+                return self.expanded(content, node, path)
+            return content
         if isinstance(content, list):
             return [self.plain(item, (*path, index)) for index, item in enumerate(content)]
-        if isinstance(content, _Pairs):
-            return self.mapping(content.pairs, path)
-        if isinstance(content, str) and "$" in content and self.environment is not None:
-            return self.expanded(content, node, path)
-        return content
+        return None if content is None else self.mapping(content.pairs, path)
 
     def expanded(self, text: str, node: _Node, path: Path) -> str | None:
         """Fill in a value's variables; an empty plain word is "not given", as everywhere."""
@@ -267,9 +283,11 @@ class _Reader:
     def count(self, node: _Node) -> None:
         self.values += 1
         if self.values > self.most:
-            raise _TooMuch(
-                node.mark, f"more than {self.most} values, aliases followed", "repeat less by alias"
-            )
+            raise self.too_many(node)
+
+    def too_many(self, node: _Node) -> _TooMuch:
+        what = f"more than {self.most} values, aliases followed"
+        return _TooMuch(node.mark, what, "repeat less by alias")
 
     def mapping(self, pairs: list[tuple[_Node, _Node]], path: Path) -> dict[str, Value]:
         values: dict[str, Value] = {}

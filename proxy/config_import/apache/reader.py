@@ -100,9 +100,16 @@ def _host(block: Directive, around: list[Directive], draft: Draft) -> _Host:
 
 def _server(around: list[Directive], draft: Draft) -> None:
     user, group = last(around, "user"), last(around, "group")
-    for key, one in (("user", user), ("group", group)):
-        if one is not None and one.arg and "$" not in one.arg and one.arg != "root":
-            draft.put(key, one.arg.lstrip("#"), one.place)
+    user, group = (
+        None if one is None or not one.arg or "$" in one.arg or one.arg == "root" else one
+        for one in (user, group)
+    )
+    if user is not None:
+        # Without Group, Apache has the one that it was built with, which nobody can see from here.
+        named = (group or user).arg.lstrip("#")
+        draft.run_as(user.arg.lstrip("#"), named, user.place)
+    elif group is not None:
+        draft.put("group", group.arg.lstrip("#"), group.place)
     header = last(around, "remoteipheader")
     trusted = here(around, "remoteipinternalproxy", "remoteiptrustedproxy")
     if header is not None and trusted:

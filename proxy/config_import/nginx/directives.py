@@ -7,6 +7,7 @@ asked for it: what nobody asked for has not been taken over.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ _SAID_ANYWAY = (
     "options-ssl-nginx.conf", "fastcgi-php.conf",
 )  # fmt: skip
 _MOST = 200_000  # directives, what is included several times counts so often
+_DEEPEST = 100  # blocks and files in each other; real ones have eight
 
 
 @dataclass(slots=True)
@@ -157,6 +159,7 @@ class _Tree:
     errors: list[tuple[Place, str]] = field(default_factory=list)
     count: int = 0
     open: list[str] = field(default_factory=list)
+    depth: int = 0
 
     def file(self, path: str) -> list[Directive]:
         import crossplane  # type: ignore[import-untyped] # it has no types
@@ -164,14 +167,14 @@ class _Tree:
         if path in self.open:
             raise CannotRead(f"{path}: includes lead in a circle")
         try:
+            with contextlib.suppress(crossplane.errors.NgxParserBaseException):  # told below
+                self._measure(crossplane.lex(path))
             parsed = crossplane.parse(
                 path, single=True, strict=False, check_ctx=False, check_args=False
             )
         except (OSError, UnicodeDecodeError) as error:
             raise CannotRead(f"{path}: it cannot be read ({error})") from None
         for one in parsed["errors"]:
-            if str(one["error"]).startswith("maximum recursion depth"):
-                raise RecursionError
             text = str(one["error"]).rpartition(" in ")[0] or str(one["error"])
             self.errors.append((Place(path, one.get("line") or 0), text))
         self.open.append(path)
@@ -179,8 +182,21 @@ class _Tree:
         self.open.pop()
         return found
 
+    def _measure(self, tokens: Iterator[tuple[str, int, bool]]) -> None:
+        """Raise RecursionError where blocks and files are nested too deep, before crossplane
+        recurses for each block. When it is Python that ends this, 3.13 may do so in a generator of
+        the lexer, where the error is lost, and the rest of the file seems not to be there."""
+        depth = self.depth
+        for word, _, quoted in tokens:
+            if quoted or word not in ("{", "}"):
+                continue
+            depth += 1 if word == "{" else -1
+            if depth > _DEEPEST:
+                raise RecursionError
+
     def _block(self, parsed: Sequence[Mapping[str, Any]], file: str) -> list[Directive]:
         found: list[Directive] = []
+        self.depth += 1
         for one in parsed:
             self.count += 1
             if self.count > _MOST:
@@ -196,6 +212,7 @@ class _Tree:
             block = one.get("block")
             inner = None if block is None else self._block(block, file)
             found.append(Directive(word, args, Place(file, one["line"]), inner))
+        self.depth -= 1
         return found
 
     def _include(self, name: str, place: Place) -> list[Directive]:

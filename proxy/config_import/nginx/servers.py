@@ -132,8 +132,8 @@ def _server(block: Directive, outer: Scope, draft: Draft) -> Server:
 def _user(top: Scope, draft: Draft) -> None:
     found = top.one("user")
     if found is not None and found.args and found.arg != "root":
-        draft.put("user", found.arg, found.place)
-        draft.put("group", found.args[1] if len(found.args) > 1 else found.arg, found.place)
+        group = found.args[1] if len(found.args) > 1 else found.arg
+        draft.run_as(found.arg, group, found.place)
 
 
 def _listeners(servers: list[Server], draft: Draft) -> None:

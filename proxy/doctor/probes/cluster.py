@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from acme_client.certificates.folder_names import FOLDER
+from acme_client.cluster import identity
 from acme_client.cluster import members as of_members
 from acme_client.cluster.node import FORMAT, FORMAT_FILE
 from acme_client.cluster.settings import VERSION, ClusterSettings
@@ -25,8 +26,11 @@ _MOST_OTHERS = 5
 _ALARMS = {"NOSPACE": "its quota is used up", "CORRUPT": "its data are damaged"}
 
 
-def look(settings: ClusterSettings, secret_file: Path | None = None) -> ClusterFacts:
-    """Return how the cluster is, as this machine sees it. ``secret_file`` has its secret."""
+def look(
+    settings: ClusterSettings, secret_file: Path | None = None, state: Path | None = None
+) -> ClusterFacts:
+    """Return how the cluster is, as this machine sees it. ``secret_file`` has its secret, ``state``
+    is its directory."""
     if settings.fault:
         return ClusterFacts(settings.name, settings.node, settings.order, (), fault=settings.fault)
     api = settings.api()
@@ -35,7 +39,7 @@ def look(settings: ClusterSettings, secret_file: Path | None = None) -> ClusterF
         facts = ClusterFacts(settings.name, settings.node, settings.order, members)
         if all(one.error for one in members):
             return facts
-        return _engine(settings, api, members, secret_file)
+        return _engine(settings, api, members, secret_file, state)
     finally:
         api.close()
 
@@ -87,8 +91,9 @@ def _engine(
     api: EtcdApi,
     members: list[MemberFacts],
     secret_file: Path | None,
+    state: Path | None,
 ) -> ClusterFacts:
-    error = secret = ""
+    error = secret = namesake = ""
     denied = True
     machines: list[Machine] = []
     certificates = 0
@@ -103,10 +108,9 @@ def _engine(
         try:
             later = documents.newer(store.load(FORMAT).get(FORMAT_FILE, b""), VERSION)
             took = 1000 * (time.monotonic() - begun)
-            machines = [
-                Machine(name, said.orders)
-                for name, said in sorted(of_members.present(store).items())
-            ]
+            present = of_members.present(store)
+            machines = [Machine(name, said.orders) for name, said in sorted(present.items())]
+            namesake = identity.namesake(settings, state, present)
             certificates = len(store.list(FOLDER))
         except Unreadable as fault:
             secret = str(fault.strerror)
@@ -131,6 +135,7 @@ def _engine(
         denied=denied,
         open_to_all=_open_to_all(secret_file),
         others=[] if machines or certificates else _others(settings, api),
+        namesake=namesake,
     )
 
 

@@ -33,7 +33,8 @@ def synchronised() -> bool | None:
     return None if state < 0 else state != _TIME_ERROR
 
 
-def state(path: Path) -> StateFacts:
+def state(path: Path, uid: int) -> StateFacts:
+    """``uid``: who the server is or will be."""
     try:
         info = path.stat()
         room = os.statvfs(path)
@@ -50,7 +51,23 @@ def state(path: Path) -> StateFacts:
         free=room.f_bavail * room.f_frsize,
         inodes=room.f_favail if room.f_files else None,
         writable=not room.f_flag & os.ST_RDONLY,
+        # Who is not root is the server's user, and its shell is no stranger.
+        open_to=others_of(uid) if os.geteuid() == 0 and uid != 0 else (),
     )
+
+
+def others_of(uid: int, proc: Path = Path("/proc")) -> tuple[str, ...]:
+    """Return the processes of a user that are none of this program's, the oldest first."""
+    found = []
+    for pid in sorted(int(one) for one in os.listdir(proc) if one.isdecimal()):
+        with contextlib.suppress(OSError, StopIteration):
+            folder = proc / str(pid)
+            lines = (folder / "status").read_text(errors="replace").splitlines()
+            uids = next(one for one in lines if one.startswith("Uid:")).split()[1:]
+            command = (folder / "cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
+            if str(uid) in uids and command and not command.startswith("treehouse-proxy"):
+                found.append(f"{Path(command.split()[0]).name.rstrip(':')} (pid {pid})")
+    return tuple(found)
 
 
 def ports(config: Config, server: int | None) -> tuple[PortFacts, ...]:

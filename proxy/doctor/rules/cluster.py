@@ -44,7 +44,8 @@ class ClusterFacts:
     changes that etcd keeps; ``newer``: the format of what lies there, where a newer program wrote
     it. ``fault``: why nothing can be asked at all; ``denied``: ``error`` is that etcd's rules
     forbid it; ``open_to_all``: the file of the secret, where everybody may read it; ``others``:
-    clusters of other names in the same etcd."""
+    clusters of other names in the same etcd; ``namesake``: since when another machine runs that has
+    this one's name."""
 
     name: str
     node: str
@@ -62,6 +63,7 @@ class ClusterFacts:
     denied: bool = True
     open_to_all: str = ""
     others: Sequence[str] = ()
+    namesake: str = ""
 
 
 def findings(facts: ClusterFacts) -> Iterator[Finding]:
@@ -155,6 +157,14 @@ def findings(facts: ClusterFacts) -> Iterator[Finding]:
             "certificates and orders none",
             "upgrade the program here",
         )
+    if facts.namesake:
+        yield Finding(
+            "wrong",
+            _ABOUT,
+            f"{facts.node} is the name of another machine, too, which runs since {facts.namesake}",
+            "give each machine a name of its own: cluster.node",
+        )
+        return
     yield _who_orders(facts)
 
 

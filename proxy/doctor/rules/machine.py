@@ -56,7 +56,8 @@ def clock(facts: ClockFacts) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class StateFacts:
-    """``exists`` None: it cannot be seen from here. ``owner`` is a uid."""
+    """``exists`` None: it cannot be seen from here. ``owner`` is a uid. ``open_to``: processes
+    of other programs that run as the server's user, and so may read what lies there."""
 
     path: Path
     exists: bool | None
@@ -66,6 +67,7 @@ class StateFacts:
     inodes: int | None = None  # None: the file system has no such limit
     writable: bool = True
     parent_usable: bool = True
+    open_to: tuple[str, ...] = ()
 
 
 def state(facts: StateFacts, uid: int, started_as: int) -> Iterator[Finding]:
@@ -108,6 +110,15 @@ def state(facts: StateFacts, uid: int, started_as: int) -> Iterator[Finding]:
         yield Finding(
             "wrong", about, f"only {what} more fit on the file system of {path}",
             f"df -h {path}; df -i {path}",
+        )  # fmt: skip
+    if facts.open_to:
+        shown, more = ", ".join(facts.open_to[:3]), len(facts.open_to) - 3
+        yield Finding(
+            "attention", about,
+            f"other programs run as uid {uid}, like this server, and may read the keys in {path}: "
+            f"{shown}" + (f" and {more} more" if more > 0 else ""),
+            "give the server a user of its own: sudo useradd --system treehouse, then "
+            "user: treehouse, and group: for what a group may read or connect to",
         )  # fmt: skip
     if sound:
         yield Finding("ok", about, f"{path}: its owner, mode and room are right")

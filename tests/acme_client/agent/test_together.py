@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from acme_client.agent.keeper import CertificateKeeper
 from acme_client.agent.slots import Slots
 from acme_client.agent.together import BUSY_AGAIN, Together
+from acme_client.certificates import transitions
+from acme_client.certificates.lifecycle import READY, State
 from acme_client.certificates.managed import ManagedCertificate
 from acme_client.certificates.peers import Member, Peers
 from acme_client.certificates.record import Record
@@ -15,6 +18,8 @@ from acme_client.certificates.repository import folder_of
 from acme_client.certificates.shared_repository import SharedRepository
 from acme_client.drill.memory_store import MemoryStore
 from acme_client.link import Authority, CertificateSpec
+from acme_client.x509.verify import verify_pair
+from support.acme.chains import DAY, chain
 
 NAME, CA, NOW = "a.example", "https://ca.test/dir", 1_800_000_000.0
 
@@ -46,3 +51,44 @@ def test_a_lock_that_was_only_to_write_a_record_is_tried_again_soon() -> None:
     with together.turn(managed, CA) as held:
         assert held is None
     assert managed.postponed_until == pytest.approx(now[0] + 2.0)
+
+
+def test_what_a_person_has_asked_for_is_not_forgotten_for_what_is_read_meanwhile() -> None:
+    """Another machine writes something between the request and the attempt, and the store is looked
+    at: without an attempt, the person would be told that the certificate was renewed."""
+    shared, names = MemoryStore(), {NAME: [NAME]}
+    peers = Peers("web-1")
+    peers.told({"web-1": Member(True, {}), "web-2": Member(True, {})}, away=False)
+    here, there = (
+        SharedRepository(MemoryStore(), shared.peer(), node, names, lambda: NOW)
+        for node in ("web-1", "web-2")
+    )
+    keeper = CertificateKeeper(here, Mock(), lambda: NOW, random.Random(1), peers=peers)
+    managed = ManagedCertificate(CertificateSpec((NAME,), Authority(CA)), Record())
+
+    def obtained_there(begins: float) -> None:
+        pair = chain(NAME, now=NOW, begins=begins)
+        facts = verify_pair(pair, (NAME,), NOW)
+        record = Record(
+            state=State.FRESH, serial=facts.serial, not_before=facts.not_before,
+            not_after=facts.not_after, renew_at=NOW + DAY, directory=CA, source="acme",
+        )  # fmt: skip
+        with there.alone(NAME):
+            there.keep(NAME, pair, record)
+
+    obtained_there(-DAY)
+    keeper.reread(managed)
+    first = managed.record.serial
+    assert (managed.record.state, bool(first)) == (State.FRESH, True)
+    for asked_at in (1.0, 2.0):
+        managed.by_hand, managed.record = True, transitions.on_requested(managed.record)
+        there.keep_record(NAME, replace(there.load(NAME)[0], ask_at=NOW + asked_at))
+        keeper.reread(managed)
+        assert managed.record.ask_at == NOW + asked_at
+        assert managed.record.state in READY
+        assert managed.by_hand
+    # One that another machine has obtained meanwhile is what was asked for.
+    obtained_there(-DAY / 2)
+    keeper.reread(managed)
+    assert managed.record.serial != first
+    assert (managed.record.state, managed.by_hand) == (State.FRESH, False)

@@ -76,8 +76,9 @@ class Machine:
         self.thread.join(60)
 
     def is_there_with(self, number: int) -> bool:
-        """Whether it serves everything, and knows so many machines."""
-        has_met = self.status is not None and len(self.status["members"]) == number
+        """Whether it serves everything, orders, and knows so many machines."""
+        status = self.status
+        has_met = status is not None and status["orders"] and len(status["members"]) == number
         return has_met and len(self.server.served) == len(NAMES)
 
     def has_noted(self) -> bool:

@@ -37,3 +37,30 @@ def test_each_restart_of_ours_is_another_session() -> None:
     assert not name.hear(THEIRS, 7, EVERY, OURS, 5, 100.0)
     assert not name.hear(THIRD, 9, EVERY, OURS, 8, 140.0)
     assert name.text == ""
+
+
+def test_a_machine_that_was_there_first_is_known_before_this_one_takes_the_name() -> None:
+    name = Namesake("web-1", "abc")
+    assert not name.look("", "", OURS)  # nobody
+    assert not name.look("abc", THEIRS, OURS)  # this machine's process before, which was killed
+    assert not name.look("", THEIRS, OURS)  # an older program, which does not say
+    assert not name.was_first
+    assert name.text == ""
+    assert name.look("xyz", THEIRS, OURS)
+    assert not name.look("xyz", THEIRS, OURS)  # told once
+    assert name.was_first
+    assert (
+        "is called web-1, too, and was there first, so this one orders nothing until that one is "
+        "gone (give each machine a name of its own: cluster.node)"
+    ) in name.text
+    assert not name.look("", "", OURS)
+    assert not name.was_first
+    assert name.text == ""
+
+
+def test_one_that_comes_in_the_same_moment_is_known_by_what_it_is() -> None:
+    name = Namesake("web-1", "abc")
+    assert not name.hear(THEIRS, 7, EVERY, OURS, 5, 100.0, "abc")
+    assert name.hear(THIRD, 9, EVERY, OURS, 8, 101.0, "xyz")
+    assert not name.hear(THIRD, 11, EVERY, OURS, 10, 131.0, "xyz")  # told once
+    assert "called web-1, too (give" in name.text

@@ -338,6 +338,39 @@ def test_a_revoked_one_is_replaced_once(machine: Make, ca: Ca) -> None:
     assert len(ca.begun) == 2
 
 
+def test_a_revoked_one_is_replaced_at_once_without_the_engine_and_however_often(
+    machine: Make, ca: Ca, etcd: Etcd
+) -> None:
+    first, second = machine("web-1"), machine("web-2")
+    for one in (first, second):
+        one.meets(2)
+        one.until(lambda one=one: one.serves() is not None)
+        one.until(lambda one=one: one.recalls() == {"web-1", "web-2"})
+    etcd.kill_all()
+    try:
+        for one in (first, second):
+            one.until(lambda one=one: one.status and not one.status["connected"], within=40)
+        # Neither would order before little of its life is left.
+        second.told("revoke", {"name": NAME, "reason": "superseded"})
+        second.until(lambda: len(ca.issued) == 2 and second.serves() == ca.issued[-1][1].chain_pem)
+        assert [node for node, _pair in ca.issued][1:] == ["web-2"]
+    finally:
+        etcd.start_all()
+    first.until(lambda: first.serves() == second.serves(), within=100)
+    # Of four within a day no machine orders unasked.
+    for number, one in enumerate((first, second, first), 3):
+        one.until(lambda one=one: one.status and one.status["orders"])
+        one.told("revoke", {"name": NAME, "reason": "superseded"})
+        for each in (first, second):
+            each.until(
+                lambda each=each, number=number: (
+                    len(ca.issued) == number and each.serves() == ca.issued[-1][1].chain_pem
+                )
+            )
+    assert len(ca.begun) == len(ca.issued) == 5
+    assert len(ca.revoked) == 4
+
+
 def test_wishes_that_differ_are_told_and_a_person_decides(machine: Make, ca: Ca) -> None:
     first = machine("web-1", (NAME,))
     first.until(lambda: first.serves() is not None)

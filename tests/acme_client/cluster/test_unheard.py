@@ -13,11 +13,12 @@ from acme_client.cluster.faults import Faults
 from acme_client.cluster.settings import ClusterSettings
 from acme_client.cluster.unheard import Unheard
 from acme_client.drill.memory_store import MemoryStore
-from acme_client.link import ANY, HEARD, Challenge, Link
+from acme_client.link import ANY, HEARD, SPARE, Challenge, Link
 from acme_client.storage.store import Unreachable
 
 BOTH = {"web-1": Member(True, {}), "web-2": Member(False, {})}
 HTTP = "http://127.0.0.1:2379"
+SPARED = {SPARE: "thumb"}
 
 
 class Workers:
@@ -69,27 +70,27 @@ class Machine:
 def test_nothing_is_answered_at_once_and_who_asks_waits() -> None:
     machine = Machine()
     machine.unheard.see(hears=False)
-    assert machine.answers == {}
+    assert machine.answers == SPARED
     machine.hears()
-    assert machine.answers == {HEARD: ""}
+    assert machine.answers == {HEARD: "", **SPARED}
 
 
 def test_where_that_takes_long_the_thumbprint_answers_until_this_machine_hears() -> None:
     machine = Machine()
     machine.unheard._late()
-    assert machine.answers == {ANY: "thumb"}
+    assert machine.answers == {ANY: "thumb", **SPARED}
     machine.hears()
-    assert machine.answers == {HEARD: ""}
+    assert machine.answers == {HEARD: "", **SPARED}
 
 
 def test_without_the_engine_the_thumbprint_answers_and_nobody_waits() -> None:
     machine = Machine()
     machine.fails()
-    assert machine.answers == {ANY: "thumb", HEARD: ""}
+    assert machine.answers == {ANY: "thumb", HEARD: "", **SPARED}
     machine.hears()
-    assert machine.answers == {HEARD: ""}
+    assert machine.answers == {HEARD: "", **SPARED}
     machine.fails()
-    assert machine.answers == {ANY: "thumb", HEARD: ""}
+    assert machine.answers == {ANY: "thumb", HEARD: "", **SPARED}
 
 
 @pytest.mark.parametrize(
@@ -97,9 +98,8 @@ def test_without_the_engine_the_thumbprint_answers_and_nobody_waits() -> None:
     [
         lambda: Machine(allowed=False),
         lambda: Machine(members={}),
-        lambda: Machine(order=True, members={"web-2": Member(True, {})}),
     ],
-    ids=["not allowed", "never told", "the only one that orders"],
+    ids=["not allowed", "never told"],
 )
 def test_who_must_not_or_cannot_answer_gives_up_when_the_engine_is_away(
     make: Callable[[], Machine],
@@ -111,20 +111,31 @@ def test_who_must_not_or_cannot_answer_gives_up_when_the_engine_is_away(
     assert machine.answers == {HEARD: ""}
 
 
-def test_who_orders_nothing_answers_though_nobody_seemed_to_order_when_it_wrote_that_down() -> None:
-    machine = Machine(members={"web-2": Member(False, {})})
+@pytest.mark.parametrize("order", [False, True])
+def test_who_noted_that_nobody_else_orders_answers_too(order: bool) -> None:
+    """Another machine that orders may have come since."""
+    machine = Machine(order=order, members={"web-2": Member(order, {})})
     machine.unheard._late()
-    assert machine.answers == {ANY: "thumb"}
+    assert machine.answers == {ANY: "thumb", **SPARED}
+
+
+def test_what_was_kept_for_a_silent_process_is_taken_back_where_it_is_not_allowed() -> None:
+    machine = Machine(allowed=False)
+    machine.workers.answers.update(SPARED)  # by the process before
+    machine.unheard.begin()
+    machine.hears()
+    assert machine.answers == {HEARD: ""}
+    machine.unheard.close()
 
 
 def test_at_its_end_who_asks_waits_for_the_next_process() -> None:
     machine = Machine()
     machine.hears()
     machine.unheard.close()
-    assert machine.answers == {}
+    assert machine.answers == SPARED
     machine.unheard._late()
     machine.fails()
-    assert machine.answers == {}
+    assert machine.answers == SPARED
 
 
 def test_a_machine_with_another_name_knows_the_thumbprint_still_but_not_its_place() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -245,24 +246,48 @@ def test_what_is_no_tls_object_is_refused() -> None:
         b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
     ],
 )
-def test_a_handshake_that_fails_is_told_by_the_module(said: bytes) -> None:
-    """As if C had never asked OpenSSL."""
+def test_a_handshake_that_fails_is_told_as_by_the_module(said: bytes) -> None:
+    """As if C had never asked OpenSSL, also where OpenSSL forgets the failure."""
     assert openssl.bind(lane())
-    reasons = []
-    for in_c in (True, False):
+    faults = []
+    for shake in (openssl.shaker(None), openssl.shaker(lane())):
         incoming = ssl.MemoryBIO()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls = context.wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
         inner = tls._sslobj  # type: ignore[attr-defined] # not in typeshed
-        if in_c:
-            assert lane().shake(inner) == openssl.WANTS_BYTES
+        assert shake(inner) == openssl.WANTS_BYTES
         incoming.write(said)
-        if in_c:
-            assert lane().shake(inner) is None
         with pytest.raises(ssl.SSLError) as caught:
-            inner.do_handshake()
-        reasons.append(caught.value.reason)
-    assert reasons[0] == reasons[1] is not None
+            shake(inner)
+        fault = caught.value
+        words = str(fault).partition(" (_ssl.c:")[0]
+        faults.append((type(fault), fault.errno, fault.library, fault.reason, words))
+        # Nothing is left for the connections that come next.
+        assert openssl._last_error() is None
+    assert faults[0] == faults[1]
+    assert faults[0][3] is not None
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_handshake_whose_peer_leaves_is_told_as_by_the_module(there: bool) -> None:
+    """What the system says is no error of OpenSSL's."""
+    assert openssl.bind(lane())
+    faults = []
+    for shake in (openssl.shaker(None), openssl.shaker(lane())):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            with context.wrap_socket(ours, True, do_handshake_on_connect=False) as tls:
+                inner = tls._sslobj
+                assert shake(inner) == openssl.WANTS_BYTES
+                if there:
+                    theirs.send(b"\x16\x03\x01")
+                theirs.close()
+                with pytest.raises(OSError) as caught:  # noqa: PT011 - compared below
+                    shake(inner)
+        faults.append((type(caught.value), getattr(caught.value, "reason", None)))
+    assert faults[0] == faults[1]
 
 
 # Exchanges

@@ -142,3 +142,19 @@ def test_what_is_nested_without_end_is_told(
     done = run(program, str(path))
     assert done.exit_code == 2, done.output
     assert done.stderr == f"{path}: its blocks are nested too deep\n"
+
+
+@pytest.mark.parametrize(("deep", "status"), [(20, 1), (150, 2)])
+def test_files_that_lie_in_each_other_are_blocks_too(
+    tmp_path: Path, deep: int, status: int
+) -> None:
+    """Each begins anew for crossplane, which reads them one by one."""
+    for number in range(deep):
+        inner = f"include {tmp_path}/{number + 1}.conf;"
+        (tmp_path / f"{number}.conf").write_text(f"location / {{ {inner} }}")
+    (tmp_path / f"{deep}.conf").write_text("return 200;")
+    path = tmp_path / "nginx.conf"
+    path.write_text(f"server {{ listen 443; server_name a.test; include {tmp_path}/0.conf; }}")
+    done = run("nginx", str(path))
+    assert done.exit_code == status, done.output
+    assert (done.stderr == f"{path}: its blocks are nested too deep\n") == (status == 2)

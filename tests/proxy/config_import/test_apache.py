@@ -162,3 +162,12 @@ RewriteRule .* - [F]"""))  # fmt: skip
     assert one["match"] == {"header": {"User-Agent": "re:(?i)(bot|scraper)"}}
     assert (two["methods"], two["respond"]) == (["TRACE", "TRACK"], {"status": 403})
     assert three["backend"] == "http://127.0.0.1:1"
+
+
+def test_of_the_user_the_group_alone_is_taken_over(imported: Import) -> None:
+    made = imported("apache", f"User www-data\nGroup web\n{HOST.format('DocumentRoot /www')}")
+    assert "user" not in made.tree
+    assert made.tree["group"] == "web"
+    assert "they would read the keys" in made.text
+    made = imported("apache", f"User ${{APACHE_RUN_USER}}\n{HOST.format('DocumentRoot /www')}")
+    assert not {"user", "group"} & set(made.tree)

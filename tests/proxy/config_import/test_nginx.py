@@ -142,6 +142,20 @@ def test_a_stricter_reading_where_deny_came_behind_allow(imported: Import) -> No
     assert "here deny wins" in made.left[0]
 
 
+@pytest.mark.parametrize(
+    ("directive", "group"),
+    [("user www-data;", "www-data"), ("user www-data web;", "web"), ("user root;", None)],
+)
+def test_of_the_user_the_group_alone_is_taken_over(
+    directive: str, group: str | None, imported: Import
+) -> None:
+    """PHP runs as that user. It never could read nginx's keys, which stayed root's."""
+    made = imported("nginx", f"{directive}\nhttp {{ {SERVER.format('root /www;')} }}")
+    assert "user" not in made.tree
+    assert made.tree.get("group") == group
+    assert ("they would read the keys" in made.text) is (group is not None)
+
+
 def test_port_80_that_leads_to_https_needs_nothing(imported: Import) -> None:
     text = (
         "server { listen 80; server_name a.test; "

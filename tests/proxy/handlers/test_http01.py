@@ -8,10 +8,12 @@ from typing import cast
 
 import pytest
 
-from acme_client.link import HEARD
+from acme_client.link import HEARD, SPARE
 from proxy.errors import Fault
+from proxy.handlers import http01
 from proxy.handlers.http01 import PREFIX, Http01Handler
 from proxy.protocol.message import Request, Response
+from proxy.tls import unheard
 from proxy.tls.unheard import UnheardChallenges
 
 TOKEN = b"y" * 43
@@ -106,5 +108,47 @@ def test_before_the_cluster_was_heard_an_unknown_token_waits() -> None:
         handler.is_ours = handler.may_be_ours
         handler.put("*", "*", "thumb")
         assert await again == TOKEN + b"z.thumb"
+
+    asyncio.run(live())
+
+
+def test_who_has_waited_is_answered_by_the_spare_thumbprint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http01, "_PATIENCE", 0.01)
+
+    async def live() -> None:
+        handler = Http01Handler(UnheardChallenges())
+        handler.is_ours = handler.may_be_ours = lambda host: host == b"a.test"
+        handler.put("*", SPARE, "thumb")
+        assert answer(handler, TOKEN) == "not_found"  # the certifier hears all that there is
+        handler.remove("*", HEARD)
+        assert await later(handler, TOKEN) == TOKEN + b".thumb"
+        assert answer(handler, TOKEN, b"b.test") == "not_found"
+        assert answer(handler, b"short") == "not_found"
+        handler.put("a.test", TOKEN.decode(), "y.key")
+        assert answer(handler, TOKEN) == b"y.key"
+        handler.remove("*", SPARE)
+        monkeypatch.setattr(unheard, "_WITHIN", 0.01)
+        assert await later(handler, b"z" * 43) == "not_found"
+
+    asyncio.run(live())
+
+
+def test_what_comes_while_somebody_waits_is_answered_before_the_spare_thumbprint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http01, "_PATIENCE", 60.0)
+
+    async def live() -> None:
+        handler = Http01Handler(UnheardChallenges(expected=True))
+        handler.is_ours = handler.may_be_ours = lambda host: host == b"a.test"
+        handler.put("*", SPARE, "thumb")
+        waiting = [asyncio.create_task(later(handler, one)) for one in (TOKEN, b"z" * 43)]
+        await asyncio.sleep(0)
+        handler.put("a.test", TOKEN.decode(), "y.key")
+        assert await waiting[0] == b"y.key"
+        handler.put("*", HEARD, "")
+        assert await waiting[1] == "not_found"
 
     asyncio.run(live())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.supervisor.liveness import EVERY, Liveness
+from proxy.supervisor.liveness import EVERY, Liveness, Silence
 from proxy.supervisor.roles import CERTIFIER, MESSENGER, ROLES, WORKER, AnyRole
 
 # Every role, while it starts and while it serves, that has a bound.
@@ -71,3 +71,21 @@ def test_whoever_never_speaks_is_found_out_within_its_bound(
         now += pause
         hearts.beat(now)
         assert hearts.is_hung(0.0, allowed, now) is (now > allowed)
+
+
+def test_a_silence_begins_before_others_give_the_machine_up_and_ends_when_it_has_caught_up() -> (
+    None
+):
+    silence = Silence()
+    found = [
+        silence.beat(min(float(now), 10.0) if now < 30 else float(now), float(now))
+        for now in range(60)
+    ]
+    assert [now for now, silent in enumerate(found) if silent] == list(range(19, 39))
+
+
+def test_a_supervisor_that_was_stopped_takes_all_for_stopped() -> None:
+    silence = Silence()
+    assert not silence.beat(0.0, 1.0)
+    assert silence.beat(100.0, 100.0)
+    assert [silence.beat(float(now), float(now)) for now in (105, 109, 110)] == [True, True, False]

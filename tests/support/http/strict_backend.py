@@ -91,6 +91,9 @@ class Witness:
             except OSError:
                 break
             self._open.add(sock)
+            if self._over:  # `close` may have gone through those that are open before
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
             thread = threading.Thread(target=self._serve, args=(sock,))
             thread.start()
             threads.append(thread)

@@ -58,5 +58,8 @@ class CheapCa(SimulatedCa):
         said["not_after"] = self.now - HOUR + self.lifetime
         return CertificateAndKey(json.dumps(said).encode(), f"key {serial}".encode())
 
+    def with_key(self, pair: CertificateAndKey, key: bytes) -> CertificateAndKey:
+        return CertificateAndKey(pair.chain_pem, key)
+
     def facts(self, chain_pem: bytes) -> CertificateInfo:
         return facts_of(chain_pem)

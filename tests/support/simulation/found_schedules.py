@@ -33,7 +33,6 @@ KILLED_AT_FAILURES = Drawn(
     restarts=[],
     fates=[0, 0, 5, 5],
     rng=[],
-    kills_are_borne=False,  # they cost no certificate here
 )
 
 # Years ahead for as long as can be borne: the pause of a day, which was nothing to a certificate that

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -32,11 +31,6 @@ from acme_client.link import ATTEMPTS_AT_ONCE, Authority, CertificateSpec
 
 # By which a clock may be wrong; within a day behind and three ahead orders are made all the same.
 WRONG_BY = (HOUR, 20 * HOUR, 2 * DAY, 30 * DAY, 365 * DAY, 4000 * DAY)
-
-
-# Of five certificates a week for the same names, which the CA allows, the last is not spent.
-MOST_A_WEEK = 4
-WEEK = 7 * DAY
 
 
 def catching_up(count: int) -> float:
@@ -193,7 +187,6 @@ class Drawn:
     restarts: list[float]
     fates: list[int]
     rng: list[float]
-    kills_are_borne: bool = True
 
     @property
     def lifetime(self) -> float:
@@ -203,31 +196,11 @@ class Drawn:
     def end(self) -> float:
         return START + 3 * self.lifetime
 
-    @property
-    def bearable_kills(self) -> int:
-        """How many kills there is room for in a week: each may cost a certificate that the CA has
-        issued and nobody has kept, beside those that are needed for the same names."""
-        sets = Counter(frozenset(one.names) for one in self.wanted)
-        between = self.days * DAY - left_at_renewal(self.lifetime)
-        return max(0, int(MOST_A_WEEK - max(sets.values()) * WEEK / between))
-
     def fate(self) -> Callable[[float], int]:
         """Return what tells, at the beginning of each attempt, at which of its steps the process is
-        killed: as drawn, but for kills that there is no room for (`kills_are_borne`)."""
+        killed."""
         fates = itertools.chain(self.fates, itertools.repeat(0))
-        killed: deque[float] = deque()
-
-        def next_one(now: float) -> int:
-            while killed and killed[0] <= now - WEEK:
-                killed.popleft()
-            if self.kills_are_borne and len(killed) >= self.bearable_kills:
-                return 0
-            step = next(fates)
-            if step:
-                killed.append(now)
-            return step
-
-        return next_one
+        return lambda _now: next(fates)
 
     def schedule(self) -> Schedule:
         schedule = Schedule()

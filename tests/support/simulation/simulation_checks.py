@@ -40,9 +40,15 @@ def disturbed(life: Life, *more: float) -> set[int]:
 
 
 def quiet_hours(life: Life, *reasons: float) -> list[int]:
-    """Orders in each hour that had no reason to be a busy one."""
+    """Orders in each hour that had no reason to be a busy one. Those of names that do not validate
+    are left out: near a certificate's end they are tried four times an hour, within their limit."""
     busy = disturbed(life, *life.ca.incidents, *reasons)
-    return [orders for hour, orders in life.ca.orders_by_hour.items() if hour not in busy]
+    ca = life.ca
+    return [
+        orders - ca.failed_by_hour[hour]
+        for hour, orders in ca.orders_by_hour.items()
+        if hour not in busy
+    ]
 
 
 def busiest(life: Life) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.syntax import names
 from proxy.config.syntax.faults import Wrong
 from proxy.config.syntax.names import is_wildcard, parse_name, publicly_certifiable
 from proxy.protocol.h1.grammar import normalise_host
@@ -127,3 +130,18 @@ def test_a_name_is_what_the_host_field_is_compared_with(text):
     asked = name.replace("*", "x", 1) if is_wildcard(name) else name
     authority = f"[{asked}]" if ":" in asked else asked
     assert normalise_host(authority.upper().encode("ascii")) == asked.encode("ascii")
+
+
+@given(st.text(alphabet="ab0-_.Aü\n", max_size=12) | st.from_regex(names._USUAL, fullmatch=True))
+def test_a_usual_name_is_read_like_any_other(text):
+    """What is taken as it stands is what a reading in full would have made of it."""
+    assert _read(text) == _read(text, usual=re.compile("(?!)"))
+
+
+def _read(text, usual=names._USUAL):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names, "_USUAL", usual)
+        try:
+            return parse_name(text)
+        except Wrong as wrong:
+            return str(wrong)

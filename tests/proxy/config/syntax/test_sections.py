@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from proxy.config.schema.document import Document, Hsts, Limits, Listen
 from proxy.config.schema.inherit import innermost
 from proxy.config.schema.matching import Match
 from proxy.config.schema.rules import RateLimit, Rules
-from proxy.config.syntax.sections import FAILED, Section, Slip, already_read
+from proxy.config.syntax.sections import FAILED, Section, Slip, already_read, of_few
 
 
 def _below(section: type[Section]) -> Iterator[type[Section]]:
@@ -44,12 +45,25 @@ def test_values_that_have_been_read_make_the_same_section_as_a_call(
 
 def test_what_holds_at_a_route_is_the_section_that_a_call_would_make() -> None:
     outer = Rules(via=True, rewrite="/a{rest}", connect_timeout=1.0)
-    outer.__dict__["_given"] = frozenset({"via", "rewrite", "connect_timeout"})
+    outer.__dict__["given"] = frozenset({"via", "rewrite", "connect_timeout"})
     inner = Rules(via=False, index=("a.html",))
-    inner.__dict__["_given"] = frozenset({"via", "index"})
+    inner.__dict__["given"] = frozenset({"via", "index"})
     found = innermost(((), outer), (("sites", 0), inner)).rules
     assert found == Rules(via=False, index=("a.html",), rewrite="/a{rest}", connect_timeout=1.0)
     assert not found.given
+
+
+def test_what_holds_few_of_its_keys_is_the_section_that_a_call_would_make() -> None:
+    few = of_few(Rules, {"via": False, "index": ("a.html",)})
+    whole = Rules(via=False, index=("a.html",))
+    assert few == whole
+    assert hash(few) == hash(whole)
+    assert repr(few) == repr(whole)
+    assert replace(few, via=True) == Rules(via=True, index=("a.html",))
+    assert pickle.loads(pickle.dumps(few)) == whole
+    assert not few.given
+    with pytest.raises(FrozenInstanceError):
+        few.via = True  # type: ignore[misc] # what is tried
 
 
 def test_a_section_is_a_frozen_value() -> None:

@@ -85,3 +85,14 @@ def test_other_ports_than_those_that_cas_come_to() -> None:
     assert len(list(ports((other,), running=False, http_01=True, public=True))) == 2
     assert len(list(ports((other,), running=False, http_01=False, public=True))) == 1
     assert len(list(ports((other,), running=False, http_01=True, public=False))) == 1
+
+
+def test_other_programs_of_the_servers_user_are_named() -> None:
+    many = tuple(f"php-fpm (pid {pid})" for pid in range(5))
+    found = list(state(replace(GOOD, open_to=many), 65534, 0))
+    assert [one.sign for one in found] == ["attention", "ok"]
+    assert (
+        "the keys in /s: php-fpm (pid 0), php-fpm (pid 1), php-fpm (pid 2) and 2 more"
+        in found[0].text
+    )
+    assert "user: treehouse" in (found[0].step or "")
