@@ -172,12 +172,7 @@ class DirectoryStore:
         self._disk.append(path / file, data)
 
     def mark(self, folder: str) -> object:
-        return self._mark(self.root / folder)
-
-    @staticmethod
-    def _mark(path: Path) -> _Stamps:
-        stamps = sorted(_stamps(path))
-        return (("current", _current(path)), *stamps)
+        return _mark(f"{self.root}/{folder}")
 
     def delete(self, folder: str, file: str | None = None) -> None:
         path = self.root / folder
@@ -236,7 +231,7 @@ class DirectoryStore:
             if known is not None and known.directory == directory and not known.unsure:
                 marks[name] = known
                 continue
-            files = self._mark(Path(path))
+            files = _mark(path)
             by_hand = any(one[0] not in _RECORDS for one in files[1:])
             # The kernel's clock ticks: what changes in the same tick would be missed.
             young = not status.st_mtime_ns + _SETTLED < time.time_ns()
@@ -333,9 +328,15 @@ def _content(path: str) -> bytes:
         os.close(fd)
 
 
-def _stamps(path: Path) -> Iterator[tuple[str, int, int, int]]:
+def _mark(path: str) -> _Stamps:
+    return (("current", _current(path)), *sorted(_stamps(path)))
+
+
+def _stamps(path: str) -> list[tuple[str, int, int, int]]:
+    found = []
     with contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
         for entry in entries:
-            if entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
+            if entry.name[0] != "." and entry.is_file(follow_symlinks=False):
                 status = entry.stat(follow_symlinks=False)
-                yield entry.name, status.st_ino, status.st_mtime_ns, status.st_size
+                found.append((entry.name, status.st_ino, status.st_mtime_ns, status.st_size))
+    return found
