@@ -429,6 +429,33 @@ def test_a_ca_that_would_renew_at_once_again_and_again_gets_no_loop_of_orders(
     assert len(front.of("newOrder")) == 2
 
 
+class Reader(logging.Handler):
+    """Looks, whenever an attempt is said to have failed, what the certificate's state is told to be."""
+
+    def __init__(self, server: FakeServer) -> None:
+        super().__init__()
+        self._server = server
+        self.found: list[str | None] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "attempt 1 failed" in record.getMessage():
+            self.found.append(self._server.state(NAME))
+
+
+def test_a_failed_attempt_is_in_the_status_when_the_log_tells_of_it(
+    front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    reader, log = Reader(server), logging.getLogger("treehouse.certifier")
+    front.add("newOrder", Refuse(403, "rejectedIdentifier"))
+    log.addHandler(reader)
+    try:
+        with Certifier(wanted(front, tmp_path), server):
+            server.until(lambda: reader.found)
+    finally:
+        log.removeHandler(reader)
+    assert reader.found == ["failed"]
+
+
 # Renewal information
 
 
