@@ -293,6 +293,26 @@ def test_a_machine_that_is_killed_in_an_attempt_is_followed_by_another(step: int
     assert cluster.orders <= 2 + 2 + 1
 
 
+@pytest.mark.parametrize("after", [ORDER_TAKES / 2 + 1, ORDER_TAKES - 1], ids=["just", "long"])
+@pytest.mark.parametrize("nodes", [1, 3], ids=["alone", "among others"])
+def test_the_order_of_a_machine_that_is_killed_is_taken_up(nodes: int, after: float) -> None:
+    """When the CA has issued: by itself when it is back, or by another one, because it is away for
+    an hour."""
+    cluster = cluster_of(nodes, sites(1), 90 * DAY)
+    cluster.run(START + after)
+    (slow,) = (one for one in cluster.lives if one._working)
+    assert isinstance(cluster.ca, CheapCa)
+    assert cluster.ca.serial == 1
+    cluster.kill(slow, 30.0 if nodes == 1 else HOUR)
+    cluster.run(START + 0.1 * DAY)
+    demand_peace(cluster)
+    assert (cluster.ca.serial, cluster.orders, cluster.ca.taken_up) == (1, 1, 1)
+    for life in cluster.lives:
+        (one,) = life.certificates.values()
+        assert one.facts is not None
+    assert cluster.shared.load("orders/www.d0.org") == {}
+
+
 def test_a_paused_machine_that_wakes_up_writes_over_nothing() -> None:
     """It is cut off in the middle of an order for longer than its session lasts."""
     cluster = cluster_of(2, sites(1), 90 * DAY)

@@ -165,6 +165,45 @@ def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company
     assert company.orders(NAME) == orders + 1
 
 
+def test_the_order_of_a_machine_that_was_killed_is_gone_on_with(company: Company) -> None:
+    """By another one: the key is in the engine, sealed."""
+    name = "killed.example"
+    company.cluster.ca.resolve(name, company.nodes[2].address)
+    killed: list[Node] = []
+    noted: list[bytes] = []
+    reloaded, dead = threading.Event(), threading.Event()
+
+    def kill() -> None:
+        assert reloaded.wait(60)
+        (node,) = (one for one in company.nodes if (one.state / "orders" / name).exists())
+        noted.append(company.cluster.get(f"orders/{name}/order.json"))
+        killed.append(node)
+        node.kill()
+        dead.set()
+
+    finalized = len(company.front.of("finalize"))
+    company.front.add("finalize", Meanwhile(kill))
+    company.want(name)
+    reloaded.set()
+    assert dead.wait(60)
+    alive = [one for one in company.nodes if one not in killed]
+    for node in alive:
+        node.await_served(name=name, within=90)
+    start(*killed)
+    company.await_orderers([one.name for one in company.nodes])
+    company.alike(name)
+    assert company.orders(name) == 1
+    assert len(company.front.of("finalize")) == finalized + 1
+    said = [f"{name}: the order of" in one.running.text() for one in alive]
+    assert sum(said) == 1, "one of them goes on with it"
+    (sealed,) = noted
+    assert sealed
+    assert b"PRIVATE" not in sealed
+    store = company.cluster.store()
+    assert store.load(f"orders/{name}") == {}
+    store.close()
+
+
 def test_a_name_on_demand_is_asked_about_and_ordered_once(company: Company) -> None:
     company.app.allowed = {"one.example", "two.example"}
     # Clients come to all machines in one moment.

@@ -429,6 +429,33 @@ def test_a_ca_that_would_renew_at_once_again_and_again_gets_no_loop_of_orders(
     assert len(front.of("newOrder")) == 2
 
 
+class Reader(logging.Handler):
+    """Looks, whenever an attempt is said to have failed, what the certificate's state is told to be."""
+
+    def __init__(self, server: FakeServer) -> None:
+        super().__init__()
+        self._server = server
+        self.found: list[str | None] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "attempt 1 failed" in record.getMessage():
+            self.found.append(self._server.state(NAME))
+
+
+def test_a_failed_attempt_is_in_the_status_when_the_log_tells_of_it(
+    front: Faults, server: FakeServer, tmp_path: Path
+) -> None:
+    reader, log = Reader(server), logging.getLogger("treehouse.certifier")
+    front.add("newOrder", Refuse(403, "rejectedIdentifier"))
+    log.addHandler(reader)
+    try:
+        with Certifier(wanted(front, tmp_path), server):
+            server.until(lambda: reader.found)
+    finally:
+        log.removeHandler(reader)
+    assert reader.found == ["failed"]
+
+
 # Renewal information
 
 
@@ -473,14 +500,17 @@ def record_once(state: Path) -> Record:
     return record(state)
 
 
-@pytest.mark.parametrize("typ", ["alreadyReplaced", "malformed"])
+@pytest.mark.parametrize(
+    ("status", "typ"), [(409, "alreadyReplaced"), (400, "malformed"), (500, "serverInternal")]
+)
 def test_a_ca_that_holds_it_for_replaced_gets_one_order_without(
-    front: Faults, server: FakeServer, tmp_path: Path, typ: str
+    front: Faults, server: FakeServer, tmp_path: Path, status: int, typ: str
 ) -> None:
+    """Or one that fails by what it holds of it."""
     front.window = (time.time() + DAY, time.time() + 2 * DAY)
     with Certifier(wanted(front, tmp_path), server):
         server.until(lambda: server.state(NAME) == "fresh")
-        front.add("newOrder", Refuse(409 if typ == "alreadyReplaced" else 400, typ))
+        front.add("newOrder", Refuse(status, typ))
         assert server.ask("renew", NAME)["ok"]
     assert ["replaces" in (one.payload or {}) for one in front.of("newOrder")] == [
         False,

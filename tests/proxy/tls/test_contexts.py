@@ -69,13 +69,11 @@ def client_context(version=None):
 def connect(address, name, session=None, context=None):
     context = context or client_context()
     context.check_hostname = name is not None
-    raw = create_connection(address)
-    try:
-        tls = context.wrap_socket(raw, server_hostname=name, session=session)
-    except BaseException:
-        raw.close()
-        raise
-    assert tls.recv(1) == b"!"
+    with contextlib.ExitStack() as stack:
+        raw = stack.enter_context(create_connection(address))
+        tls = stack.enter_context(context.wrap_socket(raw, server_hostname=name, session=session))
+        assert tls.recv(1) == b"!"
+        stack.pop_all()
     return tls
 
 
