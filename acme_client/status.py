@@ -72,7 +72,7 @@ class MemberStatus(TypedDict):
     the engine's revision up to which it has answered challenges; ``behind``: certificates of which
     its disk has not what the engine has; ``clock``: seconds by which its clock is ahead of this
     machine's; ``differs``: certificates that it wants to be something else than this machine
-    does."""
+    does, and the names of the first of them (``otherwise``)."""
 
     node: str
     version: str
@@ -82,6 +82,7 @@ class MemberStatus(TypedDict):
     behind: int
     clock: int
     differs: int
+    otherwise: list[str]
 
 
 class ClusterStatus(TypedDict):

@@ -279,6 +279,7 @@ class SharedRepository(CertificateRepository):
         if _issued(pair) > 0.0:  # it can be read
             self._untaken.add(name)  # until the disk has it
             self.keep_here(name, pair, shared)
+            super().erase_order(name)  # another machine has gone on with it, or needs it no more
         return False
 
     def _compared(self, name: str, found: Files | Unreadable, heard: int | None) -> None:

@@ -42,6 +42,8 @@ _BEHIND_FOR = 10.0
 PAUSES = (0.5, 1.0, 2.0, 5.0)
 # More machines than any cluster has: what else lies in that folder is not looked at.
 _MOST = 1000
+# Certificates that a machine wants otherwise, by name in the status.
+_NAMED = 5
 
 
 class Company:
@@ -288,6 +290,7 @@ class Company:
             wishes = self._wishes.of(said)
             ahead = self._clocks.ahead(name, wall, steady)
             counts = name == node or self._clocks.counts(name)
+            other = differences(self._wishes.ours, wishes)
             self.thumbprint = said.thumbprint or self.thumbprint
             members[name] = Member(said.orders, wishes, ahead if counts else None)
             statuses[name] = {
@@ -298,7 +301,8 @@ class Company:
                 "seen": said.seen,
                 "behind": said.behind,
                 "clock": round(ahead),
-                "differs": len(differences(self._wishes.ours, wishes)),
+                "differs": len(other),
+                "otherwise": sorted(other)[:_NAMED],
             }
         self._wishes.keep_only({said.wishes for said, _revision in several.values()})
         if node not in members and self._shared.heard(MEMBERS) >= self._echo.written:

@@ -173,7 +173,7 @@ def _status_of_cluster(document: ServerStatus, *, as_json: bool) -> None:
     elif as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        show_cluster(found)
+        show_cluster(found, document["certificates"])
 
 
 @click.command()

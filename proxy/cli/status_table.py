@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
@@ -46,8 +47,9 @@ def show(document: Status, selection: Selection = _ALL) -> None:
 _APART = 30
 
 
-def show_cluster(status: ClusterStatus) -> None:
-    """Print who is in the cluster, what each does, and what is not taken."""
+def show_cluster(status: ClusterStatus, certificates: Sequence[CertificateStatus] = ()) -> None:
+    """Print who is in the cluster, what each does, what each wants otherwise than this machine, and
+    what is not taken."""
     click.echo(_cluster(status))
     header = ("machine", "program", "since", "does", "behind", "clock", "wants otherwise")
     rows = [
@@ -64,6 +66,15 @@ def show_cluster(status: ClusterStatus) -> None:
     ]
     if rows:
         click.echo(f"\n{table(header, rows)}")
+    for one in status["members"]:
+        names = one.get("otherwise", [])
+        more = one["differs"] - len(names)
+        if names:
+            listed = ", ".join(map(printable, names)) + (f" and {more} more" if more else "")
+            click.echo(f"{printable(one['node'])} wants otherwise than this machine: {listed}")
+    for certificate in certificates:
+        if told := certificate.get("contested"):
+            click.echo(printable(told))
     for name, why in sorted(status["refused"].items()):
         click.echo(f"{printable(name)}: not taken, what is here stays: {printable(why)}")
 

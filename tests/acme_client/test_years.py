@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,22 @@ def test_no_schedule_breaks_it(plan: Drawn) -> None:
             plan.information,
         )
     )
+
+
+@pytest.mark.parametrize("information", [True, False], ids=["ARI", "alone"])
+def test_four_kills_at_any_step_and_then_a_ca_that_is_away(information: bool) -> None:
+    for step in range(1, STEPS + 1):
+        plan = replace(
+            found.KILLED_FOUR_TIMES_AND_AWAY,
+            information=information,
+            fates=[0, 10, 0, *[step] * 4],
+        )
+        judge(
+            live(
+                plan.schedule(), plan.lifetime, plan.wanted, plan.end, Loaded(plan.rng),
+                plan.fate(), plan.information,
+            )
+        )  # fmt: skip
 
 
 def test_the_simulated_ca_has_the_limits_that_we_count_with() -> None:

@@ -263,7 +263,7 @@ def test_every_machine_that_may_order_does_and_when_one_is_gone_the_others_do(
 
 
 def test_files_that_differ_are_told_and_nothing_is_ordered(cluster: Cluster) -> None:
-    _first, second, _third = cluster.nodes
+    _first, second, third = cluster.nodes
     before = orders(cluster.ca)
     second.write("b.example", "c.example, d.example")
     assert treehouse("reload", "--config", str(second.config)).returncode == 0
@@ -274,6 +274,16 @@ def test_files_that_differ_are_told_and_nothing_is_ordered(cluster: Cluster) -> 
     (one,) = [one for one in told["certificates"] if one["contested"]]
     assert "are configured differently" in one["contested"]
     assert "are configured differently" in said(second, "why", "c.example")
+    page = said(second, "status", "--cluster")
+    assert "web-3 wants otherwise than this machine: c.example\n" in page, page
+    assert "this node (web-2) are configured differently" in page, page
+    third.running.await_status(
+        third.state,
+        lambda document: any(
+            (one["node"], one["differs"], one["otherwise"]) == ("web-2", 1, ["c.example"])
+            for one in document["cluster"]["members"]
+        ),
+    )
     assert "are configured differently" in said(second, "doctor", "c.example")
     assert orders(cluster.ca) == before
     second.write("b.example", "c.example")

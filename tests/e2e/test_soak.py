@@ -51,10 +51,11 @@ PAUSE = 0.0 if "SOAK_SECONDS" in os.environ else 0.02
 VALIDITY = 45
 # The part of the time in which everything happens at once.
 TURMOIL = 0.75
-# What a process may take more at the end than at the start of that, or of the quiet time after it.
-# An interpreter's heap grows until its pieces have found their places; a leak of a hundred bytes a
-# request would be ten times as much in ten minutes.
-GROWTH = 6 * 1024  # KiB
+# What a process may take more at the end than at the start of that, or of the quiet time after it. The
+# heap of a new worker grows by 10 MiB in its first 30,000 requests of all these kinds, until its pieces
+# have found their places, and by nothing in the next 80,000 (480 seconds of quiet, weighed every 20). A
+# leak of a hundred bytes a request would be four times this bound in ten minutes.
+GROWTH = 12 * 1024  # KiB
 # Clients come and go, and a pool of connections may be at its low or its high.
 MORE_DESCRIPTORS = 24
 # After a kill, how long a failure may still come from a connection of that worker.

@@ -15,8 +15,9 @@ from acme_client.agent.slots import SLOTS, Slots
 from acme_client.certificates.folder_names import folder_name
 from acme_client.certificates.peers import Member, Peers
 from acme_client.certificates.record import Made, Record
-from acme_client.certificates.repository import folder_of
+from acme_client.certificates.repository import CertificateRepository, folder_of
 from acme_client.certificates.shared_repository import Busy, SharedRepository
+from acme_client.certificates.unfinished_order import UnfinishedOrder
 from acme_client.drill.memory_store import MemoryStore
 from acme_client.rate_limits.shared_ledger import SharedLedger
 from acme_client.storage.etcd.api import EtcdApi
@@ -33,6 +34,12 @@ NAME = "a.example"
 SEALS = Seals(read_secrets(new_secret()))
 
 Open = Callable[[], Store]
+
+
+ORDER = UnfinishedOrder(
+    "https://ca.example/order/1", CA, "https://ca.example/account/1", (NAME,), "ecdsa-p256", None,
+    None, 1.8e9, b"the key",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +116,53 @@ def test_who_has_lost_the_lock_writes_nothing(opened: Open) -> None:
     assert one.load(NAME)[1] is None
     one.refresh(NAME)
     assert one.load(NAME) == (record("2"), pair(2.0, "2"))
+
+
+def test_the_order_of_one_is_taken_up_and_erased_by_another(opened: Open) -> None:
+    mine, disk = opened(), MemoryStore()
+    one = SharedRepository(disk, mine)
+    other = SharedRepository(MemoryStore(), opened())
+    with one.alone(NAME):
+        one.keep_order(NAME, ORDER)
+        assert one.unfinished_order(NAME) == ORDER
+        mine.close()  # it is killed
+        with other.alone(NAME):
+            assert other.unfinished_order(NAME) == ORDER
+            again = replace(ORDER, failures=1)
+            other.keep_order(NAME, again)
+            with pytest.raises(Fenced):
+                one.keep_order(NAME, ORDER)
+            assert other.unfinished_order(NAME) == again
+            other.keep(NAME, pair(2.0, "2"), record("2"))
+            other.erase_order(NAME)
+    assert other.unfinished_order(NAME) is None
+    assert CertificateRepository(disk).unfinished_order(NAME) == ORDER
+    one.refresh(NAME)  # it hears of the certificate: its own note is of no use any more
+    assert CertificateRepository(disk).unfinished_order(NAME) is None
+    assert one.unfinished_order(NAME) is None
+
+
+def test_an_order_that_nobody_could_be_told_of_is_noted_on_the_disk(opened: Open) -> None:
+    disk, shared = MemoryStore(), opened()
+    one = SharedRepository(disk, shared)
+    one.keep_order(NAME, ORDER)  # without the lock, which the engine that is away did not give
+    assert shared.load(f"orders/{NAME}") == {}
+    with one.alone(NAME):
+        assert one.unfinished_order(NAME) == ORDER
+        one.erase_order(NAME)
+    assert one.unfinished_order(NAME) is None
+
+
+def test_a_revocation_and_who_forgets_a_name_forget_its_order(opened: Open) -> None:
+    shared = opened()
+    one = SharedRepository(MemoryStore(), shared)
+    for forget in (one.revoke_order, lambda name: one.forget(name, ())):
+        with one.alone(NAME):
+            one.keep(NAME, pair(1.0), record())
+            one.keep_order(NAME, ORDER)
+        forget(NAME)
+        assert one.unfinished_order(NAME) is None
+        assert shared.load(f"orders/{NAME}") == {}
 
 
 def test_who_starts_hears_of_attempts_that_have_failed(opened: Open) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.cli.status_table import show, show_certificates
+from proxy.cli.status_table import show, show_certificates, show_cluster
 
 LONG = "a-rather-long-name-of-a-site.example.org"
 DOCUMENT = {
@@ -119,3 +119,31 @@ def test_sites_of_containers_say_where_they_come_from(capsys: pytest.CaptureFixt
     assert "  container db: left out" in said
     assert "a.test" in said
     assert "b.test" not in said
+
+
+def test_each_difference_between_machines_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def member(node: str, differs: int, otherwise: list[str]) -> dict[str, object]:
+        return {
+            "node": node, "version": "1", "since": None, "orders": True, "seen": 1, "behind": 0,
+            "clock": 0, "differs": differs, "otherwise": otherwise,
+        }  # fmt: skip
+
+    status = {
+        "name": "shop", "node": "web-1", "orders": True, "ordering": ["web-1"], "connected": True,
+        "fault": None, "alone": False, "order_below": 0.1, "refused": {}, "behind": 0,
+        "revision_behind": 0,
+        "members": [
+            member("web-1", 0, []), member("web-2", 7, ["a", "b", "c", "d", "e"]),
+            member("web-3", 1, ["a"]),
+        ],
+    }  # fmt: skip
+    contested = {
+        "name": "a",
+        "contested": "a: web-2 and this node (web-1) are configured differently",
+    }
+    show_cluster(status, [contested, {"name": "b", "contested": None}])  # type: ignore[arg-type]  # what is shown of them
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "web-2 wants otherwise than this machine: a, b, c, d, e and 2 more",
+        "web-3 wants otherwise than this machine: a",
+        "a: web-2 and this node (web-1) are configured differently",
+    ]

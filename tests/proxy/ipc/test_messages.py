@@ -43,7 +43,7 @@ CLUSTER: ClusterStatus = {
         "behind": 0, "revision_behind": 0,
     "members": [
         {"node": "web-1", "version": "1", "since": None, "orders": True, "seen": 7,
-         "behind": 0, "clock": -3, "differs": 1}
+         "behind": 0, "clock": -3, "differs": 1, "otherwise": ["a.example"]}
     ],
 }  # fmt: skip
 ENGINE: EngineFigures = {

@@ -73,8 +73,8 @@ BEHIND_AT_AN_INCIDENT = Drawn(
     rng=[],
 )
 
-# Kills that cost certificates of the CA's five a week, of which two certificates of six days for the
-# same names need nearly all: more than can be borne (`Drawn.bearable_kills`).
+# Kills when the ledger had counted and nothing was ordered yet: each cost one of five a week, of which
+# two certificates of six days for the same names need nearly all.
 KILLED_WITHOUT_ROOM = Drawn(
     days=6,
     information=False,
@@ -91,8 +91,8 @@ KILLED_WITHOUT_ROOM = Drawn(
     fates=[0, 5, 5, 0, 5],
     rng=[],
 )
-# Four kills between the CA's word and the disk cost what is left of the week's five, and the CA is
-# away from before there is another one until the certificate has ended: more than can be borne, too.
+# Four of them cost what was left of the week's five, and the CA is away from before there is another
+# one until the certificate has ended.
 KILLED_FOUR_TIMES_AND_AWAY = Drawn(
     days=9,
     information=True,
