@@ -54,7 +54,7 @@ NONCE_TRIES = 20
 TIMEOUT = (15.0, 60.0)
 # For what a CA has at hand, its directory and nonces: whoever is silent for so long is down.
 TIMEOUT_AT_HAND = (10.0, 20.0)
-CONFLICT, TOO_MANY_REQUESTS = 409, 429
+CONFLICT, TOO_MANY_REQUESTS, INTERNAL_ERROR = 409, 429, 500
 _OTHER_METHOD = (404, 405, 501)
 
 
@@ -188,7 +188,13 @@ class Transport(client.ClientNetwork):
 
     def refused_what_it_replaces(self, problem: IssuanceError) -> bool:
         """Whether this answer of the CA may be about ``replaces`` (RFC 9773 §5), and an order
-        without it may fare better."""
+        without it may fare better.
+
+        So it is where the CA fails by a fault of its own and names no time for another attempt. As
+        the next attempt would name the same certificate, it would meet the same fault: pebble 2.6
+        finds no certificate whose serial number begins with a zero byte."""
+        if problem.typ == acme_messages.SERVER_INTERNAL:
+            return problem.status == INTERNAL_ERROR and problem.not_before is None
         conflict = problem.status == CONFLICT
         return problem.kind == "refused" and (conflict or problem.typ in acme_messages.NOT_REPLACED)
 

@@ -270,7 +270,7 @@ BAD_NONCES = {
 def failed_once(body: bytes) -> bytes:
     """An authorization that is still pending after a look that failed (RFC 8555 §8.2)."""
     document = json.loads(body)
-    for one in document["challenges"]:
+    for one in [one for one in document["challenges"] if one["type"] == "http-01"]:
         one["error"] = {"type": ACME + "dns", "detail": "no such host"}
         one["status"] = "processing"
     return json.dumps({**document, "status": "pending"}).encode()

@@ -500,14 +500,17 @@ def record_once(state: Path) -> Record:
     return record(state)
 
 
-@pytest.mark.parametrize("typ", ["alreadyReplaced", "malformed"])
+@pytest.mark.parametrize(
+    ("status", "typ"), [(409, "alreadyReplaced"), (400, "malformed"), (500, "serverInternal")]
+)
 def test_a_ca_that_holds_it_for_replaced_gets_one_order_without(
-    front: Faults, server: FakeServer, tmp_path: Path, typ: str
+    front: Faults, server: FakeServer, tmp_path: Path, status: int, typ: str
 ) -> None:
+    """Or one that fails by what it holds of it."""
     front.window = (time.time() + DAY, time.time() + 2 * DAY)
     with Certifier(wanted(front, tmp_path), server):
         server.until(lambda: server.state(NAME) == "fresh")
-        front.add("newOrder", Refuse(409 if typ == "alreadyReplaced" else 400, typ))
+        front.add("newOrder", Refuse(status, typ))
         assert server.ask("renew", NAME)["ok"]
     assert ["replaces" in (one.payload or {}) for one in front.of("newOrder")] == [
         False,

@@ -357,10 +357,11 @@ class Faults(Served):
         return None
 
     def _own(self, kind: str, reply: Reply) -> Reply:
-        """What pebble's directory lacks."""
+        """What pebble's directory lacks, and what its version decides."""
         if kind != "directory":
             return reply
         document = json.loads(reply.body)
+        document.pop("renewalInfo", None)  # pebble has some from version 2.6 on
         if self.window is not None:
             document["renewalInfo"] = self.directory.removesuffix("/dir") + "/renewal-info"
         if self.profiles:
