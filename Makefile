@@ -10,7 +10,7 @@ READY := $(VENV)/.ready-$(shell cat requirements/run.txt | sha256sum | cut -c1-1
 READY_DEV := $(VENV)/.ready-dev-$(shell cat requirements/dev.txt | sha256sum | cut -c1-16)
 READY_DOCS := $(VENV)/.ready-docs-$(shell cat requirements/docs.txt | sha256sum | cut -c1-16)
 # Real peers that the tests talk to. Nothing here listens outside the loopback interface.
-PACKAGES := debootstrap pebble certbot lego nginx-light haproxy wrk nghttp2-client curl wget git iproute2 slowhttptest testssl.sh knot bind9-dnsutils podman runc busybox-static iptables man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs apache2 php-fpm php-sqlite3 adminer wordpress etcd-server etcd-client gcc libc6-dev python3-dev
+PACKAGES := debootstrap e2fsprogs pebble certbot lego nginx-light haproxy wrk nghttp2-client curl wget git iproute2 slowhttptest testssl.sh knot bind9-dnsutils podman runc busybox-static iptables man-db prometheus libnss3-tools goaccess fail2ban logrotate chromium nodejs apache2 php-fpm php-sqlite3 adminer wordpress etcd-server etcd-client gcc libc6-dev python3-dev
 
 # What this finds in the environment costs each process of a test run ten seconds: it compiles all tests.
 unexport PYTHONDONTWRITEBYTECODE

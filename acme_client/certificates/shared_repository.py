@@ -19,6 +19,7 @@ import errno
 import logging
 import threading
 import time
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -50,6 +51,7 @@ log = logging.getLogger("treehouse.certifier")
 
 # Ends with its session; the figure is for stores that cannot tell whether a holder lives.
 _LEASE = 1800.0
+_STRIPES = 64
 
 
 class Busy(Conflict):
@@ -86,6 +88,13 @@ class SharedRepository(CertificateRepository):
         self._newer: set[str] = set()  # names whose records a newer program writes
         self._refusals = Refusals()
         self._untaken: set[str] = set()  # names of what is there and was not looked at, or taken
+        # Two threads may look at one certificate, as at a start. What the first has read in the
+        # shared store must not be written over what the second has read later.
+        self._taking = tuple(threading.RLock() for _ in range(_STRIPES))
+
+    def _alone_here(self, name: str) -> threading.RLock:
+        """The lock of those who bring a certificate from the shared store to the disk."""
+        return self._taking[zlib.crc32(name.encode()) % _STRIPES]
 
     @property
     def refused(self) -> dict[str, str]:
@@ -165,8 +174,9 @@ class SharedRepository(CertificateRepository):
         held = self._held.get(name)
         if held is not None:
             self._share(name, files_of(pair), held)
-        self._note(name)
-        super().keep_pair(name, pair)
+        with self._alone_here(name):
+            self._note(name)
+            super().keep_pair(name, pair)
 
     def keep(self, name: str, pair: CertificateAndKey, record: Record) -> None:
         """Write a certificate and its record in one step. Raises `Fenced` when the lock has been
@@ -179,9 +189,10 @@ class SharedRepository(CertificateRepository):
     def keep_here(self, name: str, pair: CertificateAndKey, record: Record) -> None:
         """Write a certificate and its record on this machine's disk only. The record is written
         first: a reader that comes in between finds the old certificate, which it knows already."""
-        self._note(name)
-        super().keep_record(name, record)
-        super().keep_pair(name, pair)
+        with self._alone_here(name):
+            self._note(name)
+            super().keep_record(name, record)
+            super().keep_pair(name, pair)
 
     def unfinished_order(self, name: str) -> UnfinishedOrder | None:
         """Return the order that any machine has left unfinished. Where the shared store has none,
@@ -211,26 +222,28 @@ class SharedRepository(CertificateRepository):
         unfinished_order.erase(self._shared, name)
 
     def keep_record_here(self, name: str, record: Record) -> None:
-        self._note(name)
-        super().keep_record(name, record)
+        with self._alone_here(name):
+            self._note(name)
+            super().keep_record(name, record)
 
     # Between the two
 
     def refresh(self, name: str) -> bool:
         """Take the certificate and the record that the shared store has, unless the certificate on
         this machine's disk was issued later; returns whether it was. Raises `Unreachable`."""
-        heard = self.copies.heard(name)
-        found: Files | Unreadable
-        try:
-            found = self._shared.load(folder_of(name))
-        except Unreadable as fault:
-            found = fault
-        except Unreachable:
-            self._heard.add(name)  # it is looked at again
-            raise
-        is_ahead = self.compare(name, found)
-        self._compared(name, found, heard)
-        return is_ahead
+        with self._alone_here(name):
+            heard = self.copies.heard(name)
+            found: Files | Unreadable
+            try:
+                found = self._shared.load(folder_of(name))
+            except Unreadable as fault:
+                found = fault
+            except Unreachable:
+                self._heard.add(name)  # it is looked at again
+                raise
+            is_ahead = self.compare(name, found)
+            self._compared(name, found, heard)
+            return is_ahead
 
     def compare(self, name: str, found: Files | Unreadable) -> bool:
         """Do as `refresh` with what was found in the shared store."""
@@ -299,11 +312,12 @@ class SharedRepository(CertificateRepository):
                 self._heard.add(name)  # it may have come on demand
             elif name is not None and name in missing:
                 missing.discard(name)
-                before = super().load(name)
-                if self.compare(name, files) or super().load(name) != before:
-                    self._heard.add(name)
-                if self.copies.heard(name) is None:  # else it is older than what was heard
-                    self._compared(name, files, None)
+                with self._alone_here(name):
+                    before = super().load(name)
+                    if self.compare(name, files) or super().load(name) != before:
+                        self._heard.add(name)
+                    if self.copies.heard(name) is None:  # else it is older than what was heard
+                        self._compared(name, files, None)
         for name in missing:
             if super().load(name)[1] is not None:
                 self._heard.add(name)
@@ -322,9 +336,10 @@ class SharedRepository(CertificateRepository):
             if name not in self._wanted:
                 self._heard.add(name)
                 continue
-            before = super().load(name)
-            if self.refresh(name) or super().load(name) != before:
-                self._heard.add(name)
+            with self._alone_here(name):
+                before = super().load(name)
+                if self.refresh(name) or super().load(name) != before:
+                    self._heard.add(name)
         with self._hearing:
             self._strangers |= set(there) - self._wanted.keys()
 

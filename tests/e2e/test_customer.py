@@ -111,7 +111,9 @@ def test_another_ca_is_asked_and_the_first_again_when_its_time_is_over(running: 
     assert key != another
     page = running.run("why", NAME)
     lines = [line.split("Z  ")[1] for line in page.splitlines() if re.match(r"  20\d\d-", line)]
-    assert [re.split(r" by | in ", line)[0] for line in lines] == [
+    events = [re.split(r" by | in ", line)[0] for line in lines]
+    # Pebble 2.6 suggests a time of renewal, when the first CA's pause may not be over.
+    assert [one for one in events if one != f"limits at {first}"] == [
         f"obtained at {first}",
         f"obtained at {second}",
         f"unavailable at {first}",

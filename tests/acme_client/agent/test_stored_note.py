@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from acme_client.agent.attempt import Obtainer
+from acme_client.agent.keeper import CertificateKeeper
 from acme_client.agent.stored_note import FAILURES_MOST, StoredNote
 from acme_client.certificates.managed import ManagedCertificate
 from acme_client.certificates.record import Record
@@ -172,6 +176,28 @@ def test_which_certificate_of_an_order_is_of_use(begins: float, why: str) -> Non
 
 def test_a_certificate_for_other_names_is_of_no_use() -> None:
     assert "does not cover" in Attempt().note.objection(chain("b.example", now=NOW))
+
+
+def test_a_ca_whose_limits_are_reached_is_asked_for_an_order_that_it_has_already() -> None:
+    """Although there is another CA: going on with an order costs nothing more."""
+    store, other = MemoryStore(), Authority("https://ca.example/directory")
+    attempt = Attempt(store)
+    managed = attempt.managed
+    managed.wanted = CertificateSpec((NAME,), Authority(CA), fallback=(other,))
+    for _ in range(4):
+        attempt.ledger.reservation(CA, (NAME,)).reserve(exempt=False)
+    repository = attempt.repository
+    link: Any = None  # nothing is served here
+    keeper = CertificateKeeper(repository, link, lambda: NOW, random.Random(1))
+    obtainer = Obtainer(
+        keeper, repository, lambda _: pytest.fail("asked"), attempt.ledger, lambda: NOW,
+        random.Random(1),
+    )  # fmt: skip
+    assert obtainer._avoided(managed) == {CA}
+    repository.keep_order(NAME, ORDER)
+    assert obtainer._avoided(managed) == set()
+    repository.keep_order(NAME, replace(ORDER, directory=other.directory))
+    assert obtainer._avoided(managed) == {CA}
 
 
 class FullDisk(MemoryStore):

@@ -4,6 +4,7 @@ work on each, and what it writes is refused when it has lost the lock."""
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +23,7 @@ from acme_client.rate_limits.shared_ledger import SharedLedger
 from acme_client.storage.etcd.api import EtcdApi
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from acme_client.storage.etcd.store import EtcdStore
-from acme_client.storage.store import Conflict, Fenced, Store
+from acme_client.storage.store import Conflict, Fenced, Files, Store
 from acme_client.x509 import loadable, verify
 from acme_client.x509.verify import CertificateAndKey
 from support.etcd import Etcd
@@ -343,3 +344,45 @@ def test_machines_count_orders_together(opened: Open) -> None:
     said = " ".join(ledgers[1].costs(CA, [("x.example.org",), ("x.d99.org",)]))
     assert "1 of 44 left" in said
     assert "1 of 49 left" in said
+
+
+class Held(MemoryStore):
+    """Has read a certificate's folder, and does not say so before it is let: ``go``."""
+
+    def __init__(self, shared: MemoryStore) -> None:
+        super().__init__()
+        self._shared = shared.peer()
+        self.has_read, self.go = threading.Event(), threading.Event()
+        self.holds = True
+
+    def load(self, folder: str) -> Files:
+        found = self._shared.load(folder)
+        if self.holds:
+            self.holds = False
+            self.has_read.set()
+            assert self.go.wait(60)
+        return found
+
+
+def test_what_was_read_earlier_is_not_written_over_what_was_read_later() -> None:
+    """A machine that starts reads what all have while it hears of changes, in two threads. It would
+    believe for half an hour that another machine is at work, which has ended long ago."""
+    shared = MemoryStore()
+    other = SharedRepository(MemoryStore(), shared.peer())
+    held = Held(shared)
+    one = SharedRepository(MemoryStore(), held, wanted={NAME: [NAME]})
+    other.keep_record(NAME, record(attempts=1))
+    held.holds = False
+    one.refresh(NAME)
+    held.holds = True
+    first = threading.Thread(target=one.catch_up_with, args=([NAME], []))
+    first.start()
+    assert held.has_read.wait(60)
+    other.keep_record(NAME, record(attempts=2))
+    second = threading.Thread(target=one.refresh, args=(NAME,))
+    second.start()
+    second.join(0.5)  # it would be done by then
+    held.go.set()
+    for thread in (first, second):
+        thread.join(60)
+    assert one.load(NAME)[0].attempts == 2
