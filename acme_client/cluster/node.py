@@ -43,6 +43,7 @@ from .faults import Faults
 from .gate import Gate
 from .others import Met, Others
 from .replica import Replica
+from .reporter import Reporter
 from .settings import VERSION, ClusterSettings
 from .shared_names import SharedNames
 from .unheard import Unheard
@@ -91,16 +92,11 @@ class Node:
     ) -> None:
         self._settings = settings
         self._local = local
-        self._tell_status = tell
-        self._tell_engine = tell_engine
+        self._reporter = Reporter(settings.name, tell, tell_engine)
         self._unwritten = unwritten
         self._begun = time.monotonic()
         self._closing = threading.Event()
-        self._telling = threading.Lock()
-        self._told: ClusterStatus | None = None
-        self._is_clock_told = False
         self._is_second = False  # another machine of its name was there first
-        self._counted: EngineFigures | None = None  # as told last
         self._look: Callable[[], object] = lambda: None
         self._meet: Callable[[], object] = lambda: None
         self._faults = Faults(settings.name, settings.fault)
@@ -410,20 +406,8 @@ class Node:
             "revision_behind": 0 if self._company is None else self._company.unheard(),
             "members": [] if self._company is None else self._company.members(),
         }
-        with self._telling:
-            if bool(clock) != self._is_clock_told:
-                self._is_clock_told = bool(clock)
-                if clock:
-                    log.warning("cluster %s: %s", self._name, clock)
-                else:
-                    log.info("cluster %s: this machine's clock is right again", self._name)
-            if is_second != self._is_second:
-                self._is_second = is_second
-                self._look()  # what it did not order until then
-            if status != self._told:
-                self._told = status
-                self._tell_status(status)
-            counted = None if self._shared is None else self._shared.api.figures.document()
-            if counted != self._counted and counted is not None:
-                self._counted = counted
-                self._tell_engine(counted)
+        if is_second != self._is_second:
+            self._is_second = is_second
+            self._look()  # what it did not order until then
+        figures = None if self._shared is None else self._shared.api.figures.document()
+        self._reporter.tell(status, figures, clock)
