@@ -66,8 +66,14 @@ class Together:
     @contextlib.contextmanager
     def turn(self, managed: ManagedCertificate, directory: str) -> Iterator[Lock | None]:
         """Let this machine alone attempt the certificate inside; None: it must not attempt it."""
+        before = managed.record
         with contextlib.ExitStack() as stack:
-            yield self._turn(stack, managed, directory)
+            lock = self._turn(stack, managed, directory)
+            if lock is None and managed.record != before:
+                # What another machine has written was read on the way. The look that follows where
+                # the store has changed finds nothing new in it, and tells nobody.
+                self._keeper.report(managed)
+            yield lock
 
     def _turn(
         self, stack: contextlib.ExitStack, managed: ManagedCertificate, directory: str

@@ -18,6 +18,7 @@ from acme_client.certificates.repository import folder_of
 from acme_client.certificates.shared_repository import SharedRepository
 from acme_client.drill.memory_store import MemoryStore
 from acme_client.link import Authority, CertificateSpec
+from acme_client.text import timestamp
 from acme_client.x509.verify import verify_pair
 from support.acme.chains import DAY, chain
 
@@ -92,3 +93,33 @@ def test_what_a_person_has_asked_for_is_not_forgotten_for_what_is_read_meanwhile
     keeper.reread(managed)
     assert managed.record.serial != first
     assert (managed.record.state, managed.by_hand) == (State.FRESH, False)
+
+
+def test_it_is_told_what_another_machine_has_written_before_this_one_had_its_turn() -> None:
+    """It has waited for the CA's limits, say: the status of this machine says so as well, whichever
+    thread of it has read that first."""
+    shared, names, link = MemoryStore(), {NAME: [NAME]}, Mock()
+    peers = Peers("web-1")
+    peers.told({"web-1": Member(True, {}), "web-2": Member(True, {})}, away=False)
+    here, there = (
+        SharedRepository(MemoryStore(), shared.peer(), node, names, lambda: NOW)
+        for node in ("web-1", "web-2")
+    )
+    keeper = CertificateKeeper(here, link, lambda: NOW, random.Random(1), peers=peers)
+    together = Together(keeper, here, Slots(shared.peer()), peers, lambda: NOW)
+    managed = ManagedCertificate(CertificateSpec((NAME,), Authority(CA)), Record())
+    waits = Record(
+        state=State.WAITING, paused_at=NOW, next_attempt=NOW + DAY, last_error="limits", attempts=1
+    )
+    there.keep_record(NAME, waits)
+
+    with together.turn(managed, CA) as held:
+        assert held is None
+    keeper.reread(managed)
+    (told,) = link.report.call_args_list
+    name, status = told.args
+    assert (name, status["state"], status["next_attempt"]) == (
+        NAME,
+        "waiting",
+        timestamp(NOW + DAY),
+    )
