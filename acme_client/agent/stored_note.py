@@ -128,8 +128,8 @@ class StoredNote:
             _pair, facts = verified(pair, self._managed.wanted.names, now)
         except IssuanceError as problem:
             return problem.text
-        if held is not None and facts.not_before <= held.not_before:
-            return "the certificate in use is as new as the one that it has led to"
+        if held is not None and facts.not_before < held.not_before:
+            return "the certificate in use is newer than the one that it has led to"
         if now >= renewal.first_moment(facts.not_before, facts.not_after):
             return "the certificate that it has led to is due for renewal already"
         return ""
