@@ -62,6 +62,8 @@ class Witness:
         self.strays: list[bytes] = []
         self.ill_formed: list[bytes] = []
         self._open: set[socket.socket] = set()
+        self._ending: set[socket.socket] = set()  # to be closed after what is being said
+        self._has_ended = threading.Condition()
         self._over = False
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
@@ -82,6 +84,12 @@ class Witness:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+
+    def await_ends(self, within: float = 60.0) -> None:
+        """Wait until the connections are closed that were to be closed after their answers: a client
+        may have its answer before, and the next request on that connection would be lost."""
+        with self._has_ended:
+            assert self._has_ended.wait_for(lambda: not self._ending, within), "it stays open"
 
     def _accept(self) -> None:
         threads = []
@@ -108,6 +116,9 @@ class Witness:
         finally:
             self._open.discard(sock)
             sock.close()
+            with self._has_ended:
+                self._ending.discard(sock)
+                self._has_ended.notify_all()
 
     def _converse(self, sock: socket.socket) -> None:
         raise NotImplementedError
@@ -143,6 +154,9 @@ class StrictBackend(Witness):
         kept = without_ours(start, fields)
         self.begun[tag].append(kept)
         says = self._script(method, target)
+        if says is not None and says.then != "keep":
+            with self._has_ended:
+                self._ending.add(sock)
         if says is not None and says.early:
             self._say(sock, says)
         try:
