@@ -38,9 +38,9 @@ class Proxied:
         return https(self.port, "a.test", None, using=self._using)
 
     def canary(self, talk: Talk) -> None:
-        """A request of our own, which must be answered with its own body. It is no part of a case
-        that the backend closes a connection as this request comes on it: so that is over by then."""
-        self.backend.await_ends()
+        """A request of our own, which must be answered with its own body, when the backend has said
+        all that it had to say."""
+        self.backend.await_said()
         tag = self.tag()
         answer = talk.asks(f"/@{tag}@canary", "a.test", "POST", body=b"sings %d" % tag)
         assert answer.status == 200

@@ -62,8 +62,8 @@ class Witness:
         self.strays: list[bytes] = []
         self.ill_formed: list[bytes] = []
         self._open: set[socket.socket] = set()
-        self._ending: set[socket.socket] = set()  # to be closed after what is being said
-        self._has_ended = threading.Condition()
+        self._saying: set[socket.socket] = set()  # a script has more to say there, or to do
+        self._has_said = threading.Condition()
         self._over = False
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
@@ -85,11 +85,21 @@ class Witness:
                 sock.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
-    def await_ends(self, within: float = 60.0) -> None:
-        """Wait until the connections are closed that were to be closed after their answers: a client
-        may have its answer before, and the next request on that connection would be lost."""
-        with self._has_ended:
-            assert self._has_ended.wait_for(lambda: not self._ending, within), "it stays open"
+    def await_said(self, within: float = 60.0) -> None:
+        """Wait until scripts have said all they had to, and the connections are closed that were to
+        be closed then. A client may have its answer before; what comes behind that, be it the end,
+        would meet the next request on that connection, which no proxy can help."""
+        with self._has_said:
+            assert self._has_said.wait_for(lambda: not self._saying, within), "it speaks still"
+
+    def _begins(self, sock: socket.socket) -> None:
+        with self._has_said:
+            self._saying.add(sock)
+
+    def _has_done(self, sock: socket.socket) -> None:
+        with self._has_said:
+            self._saying.discard(sock)
+            self._has_said.notify_all()
 
     def _accept(self) -> None:
         threads = []
@@ -116,9 +126,7 @@ class Witness:
         finally:
             self._open.discard(sock)
             sock.close()
-            with self._has_ended:
-                self._ending.discard(sock)
-                self._has_ended.notify_all()
+            self._has_done(sock)
 
     def _converse(self, sock: socket.socket) -> None:
         raise NotImplementedError
@@ -154,9 +162,8 @@ class StrictBackend(Witness):
         kept = without_ours(start, fields)
         self.begun[tag].append(kept)
         says = self._script(method, target)
-        if says is not None and says.then != "keep":
-            with self._has_ended:
-                self._ending.add(sock)
+        if says is not None:
+            self._begins(sock)
         if says is not None and says.early:
             self._say(sock, says)
         try:
@@ -171,6 +178,8 @@ class StrictBackend(Witness):
             self._say(sock, says)
         if says.then == "reset":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        if says.then == "keep":
+            self._has_done(sock)
         return says.then == "keep"
 
     @staticmethod
