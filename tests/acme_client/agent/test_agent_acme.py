@@ -28,22 +28,9 @@ pytestmark = pytest.mark.pebble
 
 
 @pytest.fixture(scope="module")
-def doors() -> Iterator[FakeServer]:
-    """Holds the ports that the shared CA validates at."""
-    with FakeServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def ca(doors: FakeServer) -> Iterator[Pebble]:
     with Pebble(doors.http_port, doors.tls_port) as pebble:
         yield pebble
-
-
-@pytest.fixture
-def server(doors: FakeServer) -> FakeServer:
-    doors.forget()
-    return doors
 
 
 def obtain(server: FakeServer, wanted: Settings) -> None:

@@ -29,21 +29,9 @@ pytestmark = pytest.mark.pebble
 
 
 @pytest.fixture(scope="module")
-def doors() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def ca(doors: FakeServer) -> Iterator[Pebble]:
     with Pebble(doors.http_port, doors.tls_port) as pebble:
         yield pebble
-
-
-@pytest.fixture
-def server(doors: FakeServer) -> FakeServer:
-    doors.forget()
-    return doors
 
 
 def revoked(ca: Pebble, chain_pem: bytes) -> int | None:

@@ -39,21 +39,9 @@ def knot() -> Iterator[Knot]:
 
 
 @pytest.fixture(scope="module")
-def doors() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def ca(doors: FakeServer, knot: Knot) -> Iterator[Pebble]:
     with Pebble(doors.http_port, doors.tls_port, dns_server=f"{knot.address}:53") as pebble:
         yield pebble
-
-
-@pytest.fixture
-def server(doors: FakeServer) -> FakeServer:
-    doors.forget()
-    return doors
 
 
 def updates(knot: Knot, **key: Any) -> DnsUpdates:

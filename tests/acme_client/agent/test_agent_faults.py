@@ -50,27 +50,9 @@ NAME = "a.example"
 
 
 @pytest.fixture(scope="module")
-def doors() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def ca(doors: FakeServer) -> Iterator[Pebble]:
     with Pebble(doors.http_port, doors.tls_port, nonce_reject=0) as pebble:
         yield pebble
-
-
-@pytest.fixture
-def front(ca: Pebble) -> Iterator[Faults]:
-    with Faults(ca) as faults:
-        yield faults
-
-
-@pytest.fixture
-def server(doors: FakeServer) -> FakeServer:
-    doors.forget()
-    return doors
 
 
 class Clock:

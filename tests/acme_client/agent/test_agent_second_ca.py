@@ -33,12 +33,6 @@ def ca() -> Iterator[CaddyCa]:
         yield caddy
 
 
-@pytest.fixture
-def server(doors: FakeServer) -> FakeServer:
-    doors.forget()
-    return doors
-
-
 def wanted(ca: CaddyCa, server: FakeServer, state: Path, *challenges: str) -> Settings:
     by = Authority(ca.directory, email="ops@example.org", ca_pem=ca.ca_pem)
     return Settings(state, (CertificateSpec((server.host,), by, challenges=challenges),))

@@ -338,14 +338,20 @@ def test_a_revoked_one_is_replaced_once(machine: Make, ca: Ca) -> None:
     assert len(ca.begun) == 2
 
 
-def test_a_revoked_one_is_replaced_at_once_without_the_engine_and_however_often(
-    machine: Make, ca: Ca, etcd: Etcd
-) -> None:
-    first, second = machine("web-1"), machine("web-2")
-    for one in (first, second):
+def acquainted(machine: Make) -> tuple[Machine, Machine]:
+    """Two machines that serve, each of which has noted that the other orders as well."""
+    several = machine("web-1"), machine("web-2")
+    for one in several:
         one.meets(2)
         one.until(lambda one=one: one.serves() is not None)
         one.until(lambda one=one: one.recalls() == {"web-1", "web-2"})
+    return several
+
+
+def test_a_revoked_one_is_replaced_at_once_without_the_engine_and_however_often(
+    machine: Make, ca: Ca, etcd: Etcd
+) -> None:
+    first, second = acquainted(machine)
     etcd.kill_all()
     try:
         for one in (first, second):
@@ -434,11 +440,7 @@ def test_without_the_engine_the_only_one_goes_on_and_of_several_none(
 def test_of_several_that_order_each_waits_without_the_engine(
     machine: Make, ca: Ca, etcd: Etcd
 ) -> None:
-    first, second = machine("web-1"), machine("web-2")
-    for one in (first, second):
-        one.meets(2)
-        one.until(lambda one=one: one.serves() is not None)
-        one.until(lambda one=one: one.recalls() == {"web-1", "web-2"})
+    first, second = acquainted(machine)
     etcd.kill_all()
     try:
         first.stop()
