@@ -36,7 +36,7 @@ log = logging.getLogger("treehouse.certifier")
 # So often a CA may fail to bring an order that was taken up to its end. Then it is ordered anew:
 # what is stuck there might stay so for as long as an order lives.
 FAILURES_MOST = 3
-# What says nothing about the order: nobody answered, or the fault is ours.
+# These kinds of problem say nothing about the order: the CA has not answered, or the fault is ours.
 _UNANSWERED = frozenset({"unreachable", "stopped", "busy", "disk", "clock"})
 # After these the order can come to no good end.
 _HOPELESS = frozenset({"refused", "validation", "unproven"})

@@ -88,8 +88,8 @@ class SharedRepository(CertificateRepository):
         self._newer: set[str] = set()  # names whose records a newer program writes
         self._refusals = Refusals()
         self._untaken: set[str] = set()  # names of what is there and was not looked at, or taken
-        # Two threads may look at one certificate, as at a start. What the first has read in the
-        # shared store must not be written over what the second has read later.
+        # Two threads may look at one certificate, as at a start. The first one must not write the
+        # state that it has read in the shared store over a later one that the second has read.
         self._taking = tuple(threading.RLock() for _ in range(_STRIPES))
 
     def _alone_here(self, name: str) -> threading.RLock:

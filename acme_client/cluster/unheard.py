@@ -109,7 +109,7 @@ class Unheard:
         thumbprint = self._thumbprint()
         if thumbprint and self._peers.is_known:
             self._keep_spare(Challenge("http-01", ANY, SPARE, thumbprint))
-        # Who was never among these others may have an account of its own, which is not theirs.
+        # A machine that was never among these others may have an account of its own, not theirs.
         may = fault or (not self._hears and self._is_late and self._peers.is_known)
         self._answer(thumbprint if may else "")
         if (self._hears or fault) and not self._none_waits:

@@ -63,8 +63,8 @@ class SharedLedger(Ledger):
     ) -> None:
         super().__init__(store, lambda: now() - peers.clock_offset, limits)
         self._shared = shared
-        # What is counted lies in several documents, which several machines write; what a machine
-        # has taken that was killed stays taken.
+        # The counts lie in several documents, which several machines write. So tokens that a
+        # machine has taken stay taken when that machine is killed.
         self._tells_what_is_taken = False
         # When each waiting order may come back: this machine's line, by CA.
         self._lines: dict[str, dict[str, dict[str, float]]] = {}

@@ -16,7 +16,7 @@ from .faults import Wrong, shown
 
 # Underscores are no part of a host's name (RFC 952), and still stand in names that people use.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
-# What is a name as it stands and no address: its last label begins with a letter.
+# A name in this form is spelt as it is compared, and is no address: its end begins with a letter.
 _USUAL = re.compile(rf"(?:{_LABEL.pattern}\.)+[a-z](?:[a-z0-9_-]{{0,61}}[a-z0-9_])?", re.ASCII)
 _LENGTH = 253  # octets of a name in text form, RFC 1035 §2.3.4
 
