@@ -278,7 +278,7 @@ class Obtainer:
     def _made_by_somebody_else(self, managed: ManagedCertificate) -> bool:
         """Whether another process has obtained the certificate before we got the lock. Then use
         it."""
-        held = managed.facts.serial if managed.facts else None
+        held = managed.serial
         now = self._now()
         try:
             found = self._keeper.usable(managed, self._repository.load_pair(managed.name))

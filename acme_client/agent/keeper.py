@@ -98,7 +98,7 @@ class CertificateKeeper:
 
     def reread(self, managed: ManagedCertificate) -> None:
         """Look again: the folder has changed, by ourselves or by somebody who knew better."""
-        serial = managed.facts.serial if managed.facts else None
+        serial = managed.serial
         kept = managed.record
         try:
             if self._peers.are_shared:
@@ -118,7 +118,7 @@ class CertificateKeeper:
 
     def _catch_up(self, managed: ManagedCertificate) -> None:
         """Take what other machines have written: the certificate, and its record."""
-        before, serial = managed.record, managed.facts.serial if managed.facts else None
+        before, serial = managed.record, managed.serial
         is_ahead = False
         with contextlib.suppress(Unreachable):
             is_ahead = self._repository.refresh(managed.name)

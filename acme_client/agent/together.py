@@ -70,8 +70,8 @@ class Together:
         with contextlib.ExitStack() as stack:
             lock = self._turn(stack, managed, directory)
             if lock is None and managed.record != before:
-                # What another machine has written was read on the way. The look that follows where
-                # the store has changed finds nothing new in it, and tells nobody.
+                # This machine has read on the way what another machine has written. When the store
+                # tells of that change, the record is no news here any more, and nobody is told.
                 self._keeper.report(managed)
             yield lock
 
@@ -180,7 +180,7 @@ class Together:
         log.warning("%s", managed.braked)
 
     def _look(self, managed: ManagedCertificate) -> None:
-        serial = managed.facts.serial if managed.facts else None
+        serial = managed.serial
         try:
             self._keeper.look(managed)
         except OSError as error:

@@ -58,17 +58,22 @@ class Window:
 
 def moment(not_before: float, not_after: float, rng: random.Random) -> float:
     """Draw the renewal moment from the lifetime alone."""
-    lifetime = max(not_after - not_before, 0.0)
-    part = PART_LEFT_SHORT if lifetime < SHORT_LIFETIME else PART_LEFT
-    spread = min(lifetime * SPREAD_PART, SPREAD_MOST)
-    return not_after - lifetime * part - rng.uniform(spread * SPREAD_FROM, spread)
+    latest, spread = _latest(not_before, not_after)
+    return latest - rng.uniform(spread * SPREAD_FROM, spread)
 
 
 def first_moment(not_before: float, not_after: float) -> float:
     """Return the earliest moment that `moment` can draw."""
+    latest, spread = _latest(not_before, not_after)
+    return latest - spread
+
+
+def _latest(not_before: float, not_after: float) -> tuple[float, float]:
+    """Return when so little of the lifetime is left as may be, and the seconds before that over
+    which renewals are spread."""
     lifetime = max(not_after - not_before, 0.0)
     part = PART_LEFT_SHORT if lifetime < SHORT_LIFETIME else PART_LEFT
-    return not_after - lifetime * part - min(lifetime * SPREAD_PART, SPREAD_MOST)
+    return not_after - lifetime * part, min(lifetime * SPREAD_PART, SPREAD_MOST)
 
 
 def moment_in(window: Window, not_before: float, not_after: float, rng: random.Random) -> float:

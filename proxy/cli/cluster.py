@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from .asking import complain, status_of
 from .options import PATH, Commands, server_options
 
 if TYPE_CHECKING:
+    from acme_client.cluster.members import Said
     from acme_client.cluster.settings import ClusterSettings
     from acme_client.storage.etcd.store import EtcdStore
 
@@ -127,7 +128,7 @@ def join(config: Path | None, state: Path | None) -> None:
                 "give each machine a name of its own (cluster.node)",
                 FAILED,
             )
-        found = {name: said.orders for name, said in present.items()}
+        found = _orders(present)
         does = "orders certificates, as the others do" if wanted.order else "takes certificates"
         runs = "is there" if wanted.node in found else "comes with the next start or reload"
         click.echo(f"{wanted.name}: this machine is {wanted.node}, which {does}; it {runs}")
@@ -145,13 +146,15 @@ def leave(config: Path | None, state: Path | None) -> None:
     \b
     sudo treehouse-proxy cluster leave
     """
+    from acme_client.cluster import members
+
     here, shared = _configured(config, state)
     _await_orders(config, state, shared.called)
     with _store(shared) as (wanted, store):
         others: dict[str, bool] = {}
         try:
             _require_opened(store)
-            others = dict(_present(store))
+            others = _orders(members.present(store))
             others.pop(wanted.node, None)
         except OSError as error:  # to leave takes no etcd
             click.echo(f"who else orders is not known: {error.strerror or error}", err=True)
@@ -265,11 +268,9 @@ def _require_opened(store: EtcdStore) -> None:
         )
 
 
-def _present(store: EtcdStore) -> dict[str, bool]:
-    """Return the machines that are there, and whether each orders. Raises OSError."""
-    from acme_client.cluster.members import present
-
-    return {name: said.orders for name, said in present(store).items()}
+def _orders(present: Mapping[str, Said]) -> dict[str, bool]:
+    """Return whether each of the machines orders that are there."""
+    return {name: said.orders for name, said in present.items()}
 
 
 @contextlib.contextmanager

@@ -263,7 +263,7 @@ def _watch(
             if one is None:
                 continue
             _note(one, visitors.latest.get(name), now, outcome)
-            serial = managed.facts.serial if managed.facts else ""
+            serial = managed.serial
             if serial and serials.get(name, serial) != serial:
                 one.renewed += 1
             serials[name] = serial

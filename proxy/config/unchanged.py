@@ -37,8 +37,10 @@ def difference(present: Config | None, wanted: Config) -> Difference:
     sites: list[Site | int] = []
     for site in wanted.sites:
         number = known.get(site.names[0])
-        same = number is not None and alike.sites(present.sites[number], site)
-        sites.append(number if same and number is not None else site)
+        if number is None or not alike.sites(present.sites[number], site):
+            sites.append(site)
+        else:
+            sites.append(number)
     before, admin = present.admin_site, wanted.admin_site
     if before is None or admin is None or not alike.sites(before, admin):
         return Difference(rest, sites, False)

@@ -34,10 +34,10 @@ def find_holder(
 ) -> Holder | None:
     """The oldest process that listens on an address that overlaps with this one, or None."""
     inodes = _listening(family, host, port, proc)
-    pids = [pid for pid in _pids(proc) if inodes & _sockets_of(proc / str(pid))]
-    if not pids:
+    holders = [pid for pid in pids(proc) if inodes & _sockets_of(proc / str(pid))]
+    if not holders:
         return None
-    return Holder(min(pids), _command(proc / str(min(pids))))
+    return Holder(min(holders), _command(proc / str(min(holders))))
 
 
 def _listening(family: socket.AddressFamily, host: str, port: int, proc: Path) -> set[str]:
@@ -73,7 +73,8 @@ def _network_order(text: str) -> bytes:
     return struct.pack(f"={len(words)}I", *words)
 
 
-def _pids(proc: Path) -> list[int]:
+def pids(proc: Path) -> list[int]:
+    """Return the processes that there are, in the order of the kernel's list."""
     return [int(entry) for entry in os.listdir(proc) if entry.isdecimal()]
 
 

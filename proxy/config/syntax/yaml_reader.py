@@ -257,8 +257,10 @@ class _Reader:
 
     def plain(self, node: _Node, path: Path, key: _Node | None = None) -> Value:
         self.values += 1
-        if self.values > self.most or len(path) > _DEPTH:
-            raise self.too_many(node) if self.values > self.most else _too_deep(node.mark)
+        if self.values > self.most:
+            raise self.too_many(node)
+        if len(path) > _DEPTH:
+            raise _too_deep(node.mark)
         self.origins.put_mark(path, node.mark, None if key is None else key.mark)
         content = node.content
         if isinstance(content, str):

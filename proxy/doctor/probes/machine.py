@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...config.model import Address, Config
 from ...config.syntax.addresses import spell_address
-from ...system.port_owner import find_holder
+from ...system.port_owner import find_holder, pids
 from ..rules.machine import PortFacts, StateFacts
 
 # linux/timex.h
@@ -59,7 +59,7 @@ def state(path: Path, uid: int) -> StateFacts:
 def others_of(uid: int, proc: Path = Path("/proc")) -> tuple[str, ...]:
     """Return the processes of a user that are none of this program's, the oldest first."""
     found = []
-    for pid in sorted(int(one) for one in os.listdir(proc) if one.isdecimal()):
+    for pid in sorted(pids(proc)):
         with contextlib.suppress(OSError, StopIteration):
             folder = proc / str(pid)
             lines = (folder / "status").read_text(errors="replace").splitlines()

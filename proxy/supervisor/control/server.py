@@ -69,11 +69,13 @@ class ControlSocket:
     def open(self) -> None:
         """Listen, if it does not yet. Raises `OSError`."""
         if self._sock is None:
-            self._sock = self._bind(self.path)
-            self._inode = os.stat(self.path).st_ino
+            self._listen_on(self._bind(self.path))
             self._directory = _identity(os.stat(self.path.parent))
-            self._selector.register(self._sock, selectors.EVENT_READ, self._on_caller)
             self._look_again()
+
+    def _listen_on(self, sock: socket.socket) -> None:
+        self._sock, self._inode = sock, os.stat(self.path).st_ino
+        self._selector.register(sock, selectors.EVENT_READ, self._on_caller)
 
     def _look_again(self) -> None:
         self._timers.at(time.monotonic() + _LOOKED_FOR_EVERY, self.look)
@@ -112,8 +114,7 @@ class ControlSocket:
         log.warning("%s was removed, and has been made again", self.path)
         self._selector.unregister(self._sock)
         self._sock.close()
-        self._sock, self._inode = fresh, os.stat(self.path).st_ino
-        self._selector.register(fresh, selectors.EVENT_READ, self._on_caller)
+        self._listen_on(fresh)
 
     @staticmethod
     def _bind(path: Path) -> socket.socket:
