@@ -212,6 +212,7 @@ class Obtainer:
         names, record = managed.wanted.names, managed.record
         ours = managed.facts is not None and record.directory == authority.directory
         order = Order(
+            name=managed.name,
             names=names,
             key_type=managed.wanted.key_type,
             challenges=ca_choice.challenges(managed.wanted, record),

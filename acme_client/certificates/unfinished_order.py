@@ -33,6 +33,8 @@ from .folder_names import folder_name
 log = logging.getLogger("treehouse.certifier")
 
 VERSION = 1
+# So long a CA waits for the proofs of an order, at the most (Let's Encrypt: a week). Seconds.
+LASTS = 7 * 86400.0
 FOLDER, FILE = "orders", "order.json"
 DAMAGED = "order.damaged.json"
 
@@ -56,6 +58,11 @@ class UnfinishedOrder:
     key_pem: bytes = field(repr=False)
     failures: int = 0
     counted_alone: bool = False
+
+
+def may_be_taken_up(order: UnfinishedOrder | None, now: float) -> bool:
+    """Whether an attempt may come, on whichever machine, that goes on with an order."""
+    return order is not None and now < order.placed_at + LASTS
 
 
 def folder_of(name: str) -> str:
