@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from acme_client.storage.etcd.api import EtcdApi, encoded, number
+from acme_client.storage.etcd.api import EtcdApi, number
 from support.acme.ca_faults import Meanwhile
-from support.program.cluster import NAME, PREFIX, Cluster, Node, clustered, start
+from support.program.cluster import NAME, Cluster, Node, clustered, start
 from support.program.machines import Machines
 from support.program.server import REPOSITORY, treehouse
 
@@ -216,17 +216,9 @@ def await_behind(node: Node, certificates: int) -> None:
     assert here["behind"] == certificates
 
 
-def lock_of(cluster: Cluster) -> int:
-    """The token of the certificate's lock; 0 while nobody has it."""
-    api = EtcdApi(cluster.etcd.endpoints)
-    answer = api.call("/v3/kv/range", {"key": encoded(f"{PREFIX}:lock/certificates/{NAME}")})
-    api.close()
-    return number(answer["kvs"][0]["create_revision"]) if answer.get("kvs") else 0
-
-
 def await_free(cluster: Cluster) -> None:
     deadline = time.monotonic() + 60
-    while lock_of(cluster):
+    while cluster.lock_of():
         assert time.monotonic() < deadline
         time.sleep(0.2)  # the engine tells nobody when a lease ends
 
@@ -259,7 +251,7 @@ def loses(cluster: Cluster, step: str, gone: contextlib.AbstractContextManager[N
         cluster.front.add(step, Meanwhile(go))
         late = renews(first)
         assert gone_at.wait(30)
-        assert lock_of(cluster)
+        assert cluster.lock_of()
         await_free(cluster)
         cluster.serial = renewed(second)
         third.await_served(cluster.serial, within=60)
@@ -314,7 +306,7 @@ def test_without_a_quorum_nothing_is_taken_over(cluster: Cluster) -> None:
         cluster.front.add("finalize", Meanwhile(go))
         late = renews(first)
         assert gone_at.wait(30)
-        token = lock_of(cluster)
+        token = cluster.lock_of()
         assert token
         cluster.etcd.kill(1)
         cluster.etcd.kill(2)
@@ -331,7 +323,7 @@ def test_without_a_quorum_nothing_is_taken_over(cluster: Cluster) -> None:
         assert checked.returncode == 1
         assert "gives no answer" in checked.stdout, checked.stdout
         cluster.etcd.start_all()
-        assert lock_of(cluster) == token
+        assert cluster.lock_of() == token
     late.communicate(timeout=90)
     cluster.serial = first.await_served()
     for node in (second, third):

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from acme_client.storage.etcd.api import EtcdApi, decoded, encoded
+from acme_client.storage.etcd.api import EtcdApi, decoded, encoded, number
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
 from acme_client.storage.etcd.store import EtcdStore
 from support.acme.ca_faults import Faults
@@ -198,6 +198,13 @@ class Cluster:
 
     def store(self) -> EtcdStore:
         return EtcdStore(EtcdApi(self.etcd.endpoints), PREFIX, Seals(read_secrets(self.secret)))
+
+    def lock_of(self, name: str = NAME) -> int:
+        """The token of a certificate's lock; 0 while nobody has it."""
+        api = EtcdApi(self.etcd.endpoints)
+        answer = api.call("/v3/kv/range", {"key": encoded(f"{PREFIX}:lock/certificates/{name}")})
+        api.close()
+        return number(answer["kvs"][0]["create_revision"]) if answer.get("kvs") else 0
 
     def put(self, key: str, value: bytes) -> None:
         api = EtcdApi(self.etcd.endpoints)
