@@ -25,7 +25,7 @@ from .challenges import Answered, ClusterLink, Told
 from .clocks import Clocks, answering
 from .echo import Echo
 from .faults import Faults
-from .members import MEMBERS, Said, WishBook, Wishes, read, written_every
+from .members import MEMBERS, Said, WishBook, Wishes, read, waits_at, written_every
 from .namesake import Namesake
 from .settings import ClusterSettings
 
@@ -97,10 +97,11 @@ class Company:
         self._asks = 0
         self._may_ask_at = steady() + _HEARS_WITHIN
         self._asked: dict[str, tuple[str, int]] = {}  # how often the others have, in which session
-        self._said: Callable[[], Mapping[str, Followed]] = dict
+        self._followed: Callable[[], Mapping[str, Followed]] = dict
         self._echo = Echo()
         self._machine = machine
         self._namesake = Namesake(settings.node, machine)
+        self._waits_in = ""  # the session in which it is told that this machine waits for its name
         self._own = "", 0  # our document: the session and the revision in which it was written
         self._wishes = WishBook(shared, settings.node, wishes)
         self._clocks = Clocks()
@@ -158,7 +159,7 @@ class Company:
             try:
                 if challenges is None or members is None:
                     challenges = self._shared.watch(CHALLENGES, self._news.set)
-                    members, self._said = self._shared.follow(MEMBERS, self._news.set)
+                    members, self._followed = self._shared.follow(MEMBERS, self._news.set)
                 due = time.monotonic() >= look_at
                 if challenges() or due:
                     self._answer()
@@ -224,6 +225,7 @@ class Company:
         is there, it is not written: the others would take the two for one machine."""
         session = self._shared.session()
         if self._own[0] != session and self._is_taken(session):
+            self._wait_for_name(session)
             return
         self._wishes.tell(session)
         behind = self._behind()
@@ -259,6 +261,30 @@ class Company:
             log.warning("cluster %s: %s", self._settings.name, self._namesake.text)
         return self._namesake.was_first
 
+    def _wait_for_name(self, session: str) -> None:
+        """Tell the machine that has this one's name that this one waits for it, once in a
+        session."""
+        if self._waits_in != session:
+            node = self._settings.node
+            said = Said(node, self._settings.version, self._since, session=session)
+            self._shared.put_while_here(waits_at(node), self._machine, said.document())
+            self._waits_in = session
+
+    def _said(self) -> dict[str, Followed]:
+        """Return what the members say, each under its name."""
+        return {name: one for name, one in self._followed().items() if "/" not in name}
+
+    def _hear_waiting(self) -> None:
+        """Find out whether other machines wait for this one's name to be free."""
+        here = f"{self._settings.node}/"
+        waiting = {
+            path.removeprefix(here): read(path, one.data).since or ""
+            for path, one in self._followed().items()
+            if path.startswith(here) and not isinstance(one.data, OSError)
+        }
+        if self._namesake.is_awaited(waiting):
+            log.warning("cluster %s: %s", self._settings.name, self._namesake.text)
+
     def _behind_to_tell(self, behind: int) -> int:
         """Return how many certificates are to be said to be behind: as many as were said last,
         unless that is no longer so for a while. With each renewal all machines are behind for a
@@ -285,6 +311,7 @@ class Company:
             self._news.set()
         if node in several and not self._namesake.was_first:
             self._hear_own(*several[node])
+            self._hear_waiting()
         self._clocks.keep_only(set(several))
         self._asked = {name: asked for name, asked in self._asked.items() if name in several}
         for name, (said, _revision) in several.items():

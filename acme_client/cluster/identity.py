@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from ..storage import documents
 from ..storage.directory import DirectoryStore
@@ -50,14 +51,24 @@ def look_up(local: Store, host: str) -> str | None:
     return _of(word, host) if isinstance(word, str) and word else ""
 
 
-def namesake(settings: ClusterSettings, state: Path | None, present: Mapping[str, Said]) -> str:
+def namesake(
+    settings: ClusterSettings,
+    state: Path | None,
+    present: Mapping[str, Said],
+    waiting: Mapping[str, Said] = MappingProxyType({}),
+) -> str:
     """Return since when another machine runs that has this one's name; "" where none does, as far
-    as can be known. ``state`` is this machine's directory, ``present`` what the machines say."""
+    as can be known. ``state`` is this machine's directory, ``present`` what the machines say, and
+    ``waiting`` what those say that wait for the name to be free, by what they are."""
     said = present.get(settings.node)
     here = None if state is None else look_up(DirectoryStore(state), settings.host)
-    if said is None or not said.machine or here in (None, said.machine):
+    if said is None or not said.machine or here is None:
         return ""
-    return said.since or "an unknown moment"
+    if said.machine == here:
+        others = [one for machine, one in sorted(waiting.items()) if machine != here]
+    else:
+        others = [said]
+    return (others[0].since or "an unknown moment") if others else ""
 
 
 def _of(word: str, host: str) -> str:

@@ -2,6 +2,7 @@
 read.
 
     members/NODE     who it is, whether it orders, how far it is, its clock; with its session
+    members/NODE/m   that the machine m is called so, too, and waits until the name is free
     wishes/NODE/n    what it wants each certificate to be (`certificates.wishes`), in parts
 
 The first is a small document that is written whenever a challenge has been answered, or something
@@ -102,6 +103,18 @@ def present(shared: EtcdStore) -> dict[str, Said]:
     """Return what the machines say that are there. Raises OSError."""
     found, _revision = shared.load_alone(MEMBERS)
     return {node: read(node, data) for node, data in found.items() if not isinstance(data, OSError)}
+
+
+def waiting(shared: EtcdStore, node: str) -> dict[str, Said]:
+    """Return what the machines say that wait for a name to be free, by what they are. Raises
+    OSError."""
+    found, _revision = shared.load_alone(waits_at(node))
+    return {one: read(node, data) for one, data in found.items() if not isinstance(data, OSError)}
+
+
+def waits_at(node: str) -> str:
+    """Return the folder of the machines that wait for a name to be free."""
+    return f"{MEMBERS}/{node}"
 
 
 def _whole(value: object) -> int:

@@ -9,10 +9,13 @@ process before this one may have done so once: at an upgrade it goes when the ne
 A machine that comes when the other one is there knows it at once, by the machine's identity, which
 is in the document too. It then stays out, and orders nothing, until the other one is gone: so a
 machine that was set up anew waits for the end of its own last session, and one that is started
-again, whose identity has stayed the same, for nothing.
+again, whose identity has stayed the same, for nothing. While it waits it leaves a notice, so that
+the machine that was there first tells of the two as well: a person may look at that one only.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 # Another document of the same session after so many seconds is no process that was about to end.
 # Each machine writes twice a minute, or where there are many, more seldom (`members`).
@@ -32,19 +35,27 @@ class Namesake:
         self._revision = 0
         self._first = self._over_at = 0.0
         self._is_there = False
+        self._waiting: dict[str, str] = {}  # machines that wait for the name, and since when
         self.was_first = False
         """Whether the other machine was there before this one."""
 
     @property
     def text(self) -> str:
         """The sentence that tells of the other machine, and what to do; "" where there is none."""
-        if not self._is_there and not self.was_first:
+        more = ""
+        if self.was_first:
+            more = ", and was there first, so this one orders nothing until that one is gone"
+        elif self._waiting:
+            since = min(self._waiting.values()) or "an unknown moment"
+            more = (
+                f", and has come later, so that one orders nothing until this one is gone; it "
+                f"runs since {since}"
+            )
+        elif not self._is_there:
             return ""
-        until = " and was there first, so this one orders nothing until that one is gone"
         return (
-            f"another machine of the cluster is called {self._node}, too"
-            f"{',' + until if self.was_first else ''} (give each machine a name of its own: "
-            "cluster.node)"
+            f"another machine of the cluster is called {self._node}, too{more} (give each machine "
+            "a name of its own: cluster.node)"
         )
 
     def look(self, machine: str, session: str, own: str) -> bool:
@@ -88,6 +99,13 @@ class Namesake:
         is_new = not self._is_there
         self._is_there = True
         return is_new
+
+    def is_awaited(self, waiting: Mapping[str, str]) -> bool:
+        """See which machines wait for this one's name, by what they are, and since when they run.
+        Returns whether there is something to tell that there was not before."""
+        before = self._waiting
+        self._waiting = {one: since for one, since in waiting.items() if self._is_other(one)}
+        return bool(self._waiting) and not before
 
     def _is_other(self, machine: str) -> bool:
         """Whether this is for certain another machine than this one."""

@@ -333,11 +333,23 @@ def test_of_two_machines_of_one_name_the_second_waits_and_says_so(cluster: Clust
     renewed = treehouse("certs", "renew", NAME, "--force", "--config", str(other.config))
     assert renewed.returncode != 0
     assert why in renewed.stdout + renewed.stderr
-    assert is_itself(second.running.status(second.state))
+    # The one that was there first goes on, and a person who looks there is told as well.
+    hint = "another machine of the cluster is called web-2, too, and has come later, so that one"
+
+    def is_awaited(document: Any) -> bool:
+        told = document["cluster"]
+        return hint in (told["fault"] or "") and told["orders"] and told["connected"]
+
+    second.running.await_status(second.state, is_awaited)
+    assert hint in treehouse("status", "--cluster", "--config", str(second.config)).stdout
+    checked = treehouse("cluster", "check", "--config", str(second.config))
+    assert checked.returncode == 1
+    assert "web-2 is the name of another machine, too, which runs since 20" in checked.stdout
     # When it goes, its name is free.
     second.stop()
     other.running.await_status(other.state, is_itself, within=60)
     second.start()
     second.running.await_status(second.state, waits)
+    other.running.await_status(other.state, is_awaited)
     other.stop()
     second.running.await_status(second.state, is_itself, within=60)

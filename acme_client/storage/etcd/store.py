@@ -282,7 +282,8 @@ class EtcdStore:
     ) -> tuple[Changes, Callable[[], dict[str, Followed]]]:
         """Watch a folder of small files that were stored alone, and keep them in memory: where they
         change all the time nobody asks for them. Returns what `watch` returns, and a function that
-        returns the files, each for itself, as far as they have been heard of. Raises OSError."""
+        returns the files, each for itself, as far as they have been heard of; those of the folders
+        in this one, too, as "inner/file". Raises OSError."""
         start = f"{self.prefix}{folder}/"
         watch = Watch(self.api, start, wake, keeps_values=True)
         self._watches.append(watch)
@@ -292,15 +293,16 @@ class EtcdStore:
             nonlocal opened
             before, opened = opened, {}
             for key, sealed in watch.values().items():
-                last = key.removeprefix(start)
+                path = key.removeprefix(start)
+                within, _slash, last = f"{folder}/{path}".rpartition("/")
                 if not is_alone(last):
                     continue
-                known = before.get(last)
+                known = before.get(path)
                 if known is None or known[0] != sealed:
-                    found = self._tried(folder, last, sealed.data)
+                    found = self._tried(within, last, sealed.data)
                     known = (sealed, Followed(found, sealed.revision))
-                opened[last] = known
-            return {last: found for last, (_sealed, found) in opened.items()}
+                opened[path] = known
+            return {path: found for path, (_sealed, found) in opened.items()}
 
         return watch.changed, files
 

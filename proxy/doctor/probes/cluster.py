@@ -110,7 +110,8 @@ def _engine(
             took = 1000 * (time.monotonic() - begun)
             present = of_members.present(store)
             machines = [Machine(name, said.orders) for name, said in sorted(present.items())]
-            namesake = identity.namesake(settings, state, present)
+            waiting = of_members.waiting(store, settings.node)
+            namesake = identity.namesake(settings, state, present, waiting)
             certificates = len(store.list(FOLDER))
         except Unreadable as fault:
             secret = str(fault.strerror)

@@ -64,3 +64,21 @@ def test_one_that_comes_in_the_same_moment_is_known_by_what_it_is() -> None:
     assert name.hear(THIRD, 9, EVERY, OURS, 8, 101.0, "xyz")
     assert not name.hear(THIRD, 11, EVERY, OURS, 10, 131.0, "xyz")  # told once
     assert "called web-1, too (give" in name.text
+
+
+def test_the_machine_that_was_there_first_tells_of_one_that_waits_for_its_name() -> None:
+    name = Namesake("web-1", "abc")
+    assert not name.is_awaited({})
+    assert not name.is_awaited({"abc": "2026-01-01"})  # this machine has waited itself
+    assert name.text == ""
+    assert name.is_awaited({"abc": "2026-01-01", "xyz": "2026-02-02"})
+    assert not name.is_awaited({"xyz": "2026-02-02"})  # told once
+    assert (
+        "is called web-1, too, and has come later, so that one orders nothing until this one is "
+        "gone; it runs since 2026-02-02 (give each machine a name of its own: cluster.node)"
+    ) in name.text
+    assert not name.was_first
+    assert not name.is_awaited({})
+    assert name.text == ""
+    assert name.is_awaited({"xyz": ""})
+    assert "since an unknown moment" in name.text

@@ -241,8 +241,14 @@ def test_what_is_followed_is_in_memory_as_it_changes(etcd: Etcd, opened: Open) -
     found = files()
     assert isinstance(found.pop("web-3"), Unreadable)
     assert found == {"web-1": b"another", "web-2": b"two"}
+    other.put_while_here("members/web-1", "waits", b"three")
+    while "web-1/waits" not in files():
+        assert woken.wait(30)
+        woken.clear()
+    assert files()["web-1/waits"] == b"three"
+    assert set(store.load_alone("members")[0]) == {"web-1", "web-2", "web-3"}
     other.close()
-    while "web-2" in files():
+    while files().keys() & {"web-2", "web-1/waits"}:
         assert woken.wait(30)
         woken.clear()
     # It is there again after the engine, and what has changed meanwhile is known.
