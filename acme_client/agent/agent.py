@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..certificates import unfinished_order
 from ..certificates.managed import Task
 from ..certificates.repository import forgotten
 from ..challenges.dns01_solver import DnsRecords
@@ -138,7 +139,9 @@ class Agent:
         self._challenges = Challenges(store, link if cluster is None else cluster.link)
         self._ledger = common.ledger
         self._files = common.files
-        self._records = DnsRecords(settings.dns, store, self._stopping, outside)
+        self._records = DnsRecords(
+            settings.dns, store, self._stopping, outside, self._is_unfinished
+        )
         self._internal = InternalIssuer(InternalCa(self._files, settings.lifetime_internal, now))
         self._issuers: dict[Authority, Issuer] = {}
         self._importing = threading.Lock()
@@ -201,8 +204,7 @@ class Agent:
                 self._perform(self._scheduler.step(self._now(), self._happenings()))
                 if self._scheduler.loaded and not cleaned:  # what is at hand is served
                     cleaned = True
-                    self._executors.store(self._tidy)
-                    self._executors.ask("DNS", self._records.clear)  # servers may take their time
+                    self._clean_up()
                 elif cleaned and self._has_nothing_to_do():
                     self._link.idle()
                 for command in self._link.receive(self._rest()):
@@ -246,7 +248,7 @@ class Agent:
             self._look_at = now + LOOK_EVERY
             events.append(LookAround())
             if not now < self._tidy_at <= now + TIDY_EVERY:
-                self._executors.store(self._tidy)
+                self._clean_up()
         return events
 
     def _rest(self) -> float:
@@ -373,6 +375,15 @@ class Agent:
                 self._unreadable = False
                 names = None
         self._happened(Changed(names))
+
+    def _is_unfinished(self, certificate: str) -> bool:
+        """Whether the last order for a certificate may be taken up. Raises OSError."""
+        order = self._repository.unfinished_order(certificate)
+        return unfinished_order.may_be_taken_up(order, self._now())
+
+    def _clean_up(self) -> None:
+        self._executors.store(self._tidy)
+        self._executors.ask("DNS", self._records.clear)  # servers may take their time
 
     def _tidy(self) -> None:
         self._tidy_at = self._now() + TIDY_EVERY

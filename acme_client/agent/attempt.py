@@ -30,14 +30,14 @@ from ..errors import Blame, IssuanceError
 from ..issuers.interface import Issued, Issuer, Order
 from ..link import Authority, LinkBroken
 from ..names import canonical, covers
-from ..rate_limits.ledger import Ledger, LedgerReservation
+from ..rate_limits.ledger import Claim, Ledger, LedgerReservation
 from ..storage.store import Lock
 from ..text import spell, timestamp
 from ..x509 import loadable
 from ..x509.verify import CertificateInfo, verified
 from .keeper import CertificateKeeper, source_of, words
 from .stored_note import StoredNote
-from .together import Together, WhileHeld
+from .together import Together, Unlocked, WhileHeld
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -124,7 +124,7 @@ class Obtainer:
                     managed.wanted.names,
                     renewal=self._renews(managed, authority.directory),
                     force=force,
-                    certificate=managed.name,
+                    claim=Claim(managed.name, None if isinstance(lock, Unlocked) else lock),
                 )
                 note = StoredNote(
                     self._repository,
@@ -212,6 +212,7 @@ class Obtainer:
         names, record = managed.wanted.names, managed.record
         ours = managed.facts is not None and record.directory == authority.directory
         order = Order(
+            name=managed.name,
             names=names,
             key_type=managed.wanted.key_type,
             challenges=ca_choice.challenges(managed.wanted, record),

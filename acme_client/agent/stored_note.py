@@ -12,6 +12,9 @@ it has led to is of use still, and when the note goes:
 So a note that is there means that the ledger still has what the order costs: its attempt was
 killed, or nobody knows what the CA has made of the CSR. And where there is none, no CSR was sent:
 if an attempt was killed, the ledger gets its tokens back.
+
+Of several machines another one may be the next. So nothing is proven before all can read the note:
+an attempt that cannot tell the others of its order ends there.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from ..certificates.shared_repository import LOST
 from ..certificates.unfinished_order import UnfinishedOrder
 from ..errors import IssuanceError
 from ..rate_limits.ledger import LedgerReservation
+from ..storage.insistence import insist
+from ..storage.store import Unreachable
 from ..text import timestamp
 from ..x509.verify import CertificateAndKey, verified
 from .keeper import words
@@ -113,11 +118,15 @@ class StoredNote:
         self.erase()
 
     def write(self, order: UnfinishedOrder) -> None:
-        self._order = order
+        self._order = replace(order, counted_alone=self._reservation.is_counted_alone)
+        order, beside = self._order, self._reservation.beside_note()
         try:
-            self._repository.keep_order(self._name, order)
+            insist(lambda: self._repository.keep_order(self._name, order, beside))
         except LOST as fault:
             raise IssuanceError("busy", words(fault)) from None
+        except Unreachable as fault:
+            why = f"the other machines cannot be told of the order: {words(fault)}"
+            raise IssuanceError("busy", why) from None
         except OSError as error:
             self._unwritten(error)
             self._reservation.cannot_be_taken_up()
@@ -140,7 +149,8 @@ class StoredNote:
         if order is None:
             return
         if reservation.is_taken and not reservation.is_out:
-            self.erase()  # nothing is lost with it
+            if not self.erase():  # nothing would be lost with it
+                reservation.may_be_taken_up()
             return
         lost_on_the_way = problem.kind == "refused" and problem.status == _NOT_FOUND
         failures = order.failures + (problem.kind not in _UNANSWERED)
@@ -153,10 +163,12 @@ class StoredNote:
             except OSError as error:  # then the note is as it was
                 log.debug("%s: its order cannot be noted: %s", self._name, words(error))
 
-    def erase(self) -> None:
-        """Forget the order."""
+    def erase(self) -> bool:
+        """Forget the order; returns whether the note is gone."""
         self._order = None
         try:
             self._repository.erase_order(self._name)
-        except OSError as error:  # the next attempt finds that it is of no use
+        except OSError as error:  # the next attempt finds it
             log.info("%s: the note about its order stays: %s", self._name, words(error))
+            return False
+        return True

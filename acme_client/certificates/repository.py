@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..storage import documents, newer_documents
-from ..storage.store import Lock, Store
+from ..storage.store import Edit, Lock, Store
 from ..x509.verify import CertificateAndKey
 from . import record as records
 from . import unfinished_order
@@ -80,7 +80,9 @@ class CertificateRepository:
         without any. Raises OSError."""
         return unfinished_order.load(self._store, name)
 
-    def keep_order(self, name: str, order: UnfinishedOrder) -> None:
+    def keep_order(self, name: str, order: UnfinishedOrder, beside: Sequence[Edit] = ()) -> None:
+        """Note an order. Where several machines share the note, it is written in one step with what
+        is ``beside`` it. Raises OSError."""
         unfinished_order.keep(self._store, name, order)
 
     def erase_order(self, name: str) -> None:

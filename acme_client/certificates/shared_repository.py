@@ -202,13 +202,13 @@ class SharedRepository(CertificateRepository):
             found = unfinished_order.load(self._shared, name)
         return found or super().unfinished_order(name)
 
-    def keep_order(self, name: str, order: UnfinishedOrder) -> None:
+    def keep_order(self, name: str, order: UnfinishedOrder, beside: Sequence[Edit] = ()) -> None:
         """Note an order for all machines, and on this one's disk. Raises `Fenced` when the lock has
-        been lost; then it is noted nowhere."""
+        been lost; then it is noted nowhere. Raises `Unreachable`; then it may be noted for the
+        others. Without the lock it is noted on the disk alone."""
         held = self._held.get(name)
         if held is not None:
-            with contextlib.suppress(Unreachable):
-                unfinished_order.keep(self._shared, name, order, by=held)
+            unfinished_order.keep(self._shared, name, order, held, beside)
         super().keep_order(name, order)
 
     def erase_order(self, name: str) -> None:

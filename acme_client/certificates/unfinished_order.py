@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
 
@@ -32,6 +33,8 @@ from .folder_names import folder_name
 log = logging.getLogger("treehouse.certifier")
 
 VERSION = 1
+# So long a CA waits for the proofs of an order, at the most (Let's Encrypt: a week). Seconds.
+LASTS = 7 * 86400.0
 FOLDER, FILE = "orders", "order.json"
 DAMAGED = "order.damaged.json"
 
@@ -40,7 +43,9 @@ DAMAGED = "order.damaged.json"
 class UnfinishedOrder:
     """``account`` is the URL of the account that has placed the order; ``profile`` None: the CA's
     own choice; ``replaces``: the certificate that the CA was told is replaced (RFC 9773 §5).
-    ``failures``: how many attempts to go on with it the CA has answered to no end."""
+    ``failures``: how many attempts to go on with it the CA has answered to no end;
+    ``counted_alone``: the machine that has placed it could not tell the others what it takes of the
+    CA's limits."""
 
     url: str
     directory: str
@@ -52,6 +57,12 @@ class UnfinishedOrder:
     placed_at: float  # Unix seconds
     key_pem: bytes = field(repr=False)
     failures: int = 0
+    counted_alone: bool = False
+
+
+def may_be_taken_up(order: UnfinishedOrder | None, now: float) -> bool:
+    """Whether an attempt may come, on whichever machine, that goes on with an order."""
+    return order is not None and now < order.placed_at + LASTS
 
 
 def folder_of(name: str) -> str:
@@ -78,14 +89,21 @@ def load(store: Store, name: str) -> UnfinishedOrder | None:
     raise Unreadable(errno.EBADMSG, "the note about its order cannot be understood", folder)
 
 
-def keep(store: Store, name: str, order: UnfinishedOrder, by: Lock | None = None) -> None:
-    """Note an order; ``by``: only while this lock holds. Raises OSError."""
+def keep(
+    store: Store,
+    name: str,
+    order: UnfinishedOrder,
+    by: Lock | None = None,
+    beside: Sequence[Edit] = (),
+) -> None:
+    """Note an order; ``by``: only while this lock holds, and in one step with what is ``beside``
+    it. Raises OSError."""
     folder = folder_of(name)
     newer_documents.set_aside(store, folder, FILE, VERSION)
     if by is None:
         store.store(folder, {FILE: to_json(order)})
     else:
-        store.change([Edit(folder, {FILE: to_json(order)})], by=by)
+        store.change([Edit(folder, {FILE: to_json(order)}), *beside], by=by)
 
 
 def erase(store: Store, name: str, by: Lock | None = None) -> None:
@@ -126,6 +144,7 @@ def from_json(data: bytes) -> UnfinishedOrder | None:
             placed_at=placed_at,
             key_pem=_text(said["key_pem"]).encode("ascii"),
             failures=int(documents.number(said.get("failures")) or 0),
+            counted_alone=said.get("counted_alone") is True,
         )
     except (KeyError, TypeError, ValueError):
         return None

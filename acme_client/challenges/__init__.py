@@ -3,6 +3,7 @@
 Only this folder and ``on_demand.dns_check`` import dnspython.
 
     worker_solver    HTTP-01 and TLS-ALPN-01: shown by every worker, then taken back
+    holders          who needs an answer shown: the last of them takes it back
     document         a challenge that is written down                        (pure)
     tls_alpn         the certificate that answers TLS-ALPN-01 (RFC 8737)
     dns01_solver     DNS-01: a record is set, seen by every name server, and removed

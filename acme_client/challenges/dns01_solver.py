@@ -8,7 +8,11 @@ record is set is the provider's business (`dns_provider`).
 
 It is hard because several values stand at one name: ``example.org`` and ``*.example.org`` share it,
 on one certificate or on two that are being validated at the same moment. Each value is set and
-removed by itself.
+removed by itself. And a value may be needed once more: whoever takes up an order that was cut off,
+this machine or another, has its authorizations, and so its values. A record that was left is
+therefore removed by `clear` only when its order is not there any more, by the attempt that takes
+the order up before it sets the record anew (hooks are not asked to set a record twice), and by
+nobody while an attempt needs it (`holders`).
 
 The CA asks authoritative name servers, so all of them are asked until each shows the record
 (`dns_propagation`).
@@ -20,7 +24,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +36,7 @@ from ..storage.store import Store, is_anothers
 from . import dns_provider
 from .dns_names import challenge_name, zone_for
 from .dns_provider import DnsProvider, Outside, ProviderContext, TxtRecord
+from .holders import Holders
 
 if TYPE_CHECKING:
     from .dns_resolver import NameServer, Servers
@@ -57,7 +62,8 @@ class Proof:
 
 class DnsRecords:
     """May be used by several threads. ``stopping`` ends every wait; ``outside`` is how providers
-    leave this process."""
+    leave this process; ``is_unfinished`` tells of a certificate whether its order may be taken up
+    again, by any machine."""
 
     def __init__(
         self,
@@ -65,14 +71,16 @@ class DnsRecords:
         store: Store,
         stopping: threading.Event,
         outside: Outside | None = None,
+        is_unfinished: Callable[[str], bool] = lambda _certificate: False,
     ) -> None:
         self._context = ProviderContext(stopping, outside or Outside())
         self._providers: dict[ProviderSettings, DnsProvider] = {}
         self._settings = settings
         self._store = store
         self._stopping = stopping
+        self._is_unfinished = is_unfinished
         self._lock = threading.Lock()
-        self._standing: set[str] = set()  # tokens of records that are in use
+        self._holders = Holders()  # of tokens
         self._servers: Servers | None = None
 
     @property
@@ -92,31 +100,29 @@ class DnsRecords:
     @contextlib.contextmanager
     def presented(self, certificate: str, proofs: Iterable[Proof]) -> Iterator[None]:
         """Inside, every name server shows all records; afterwards they are removed, whatever
-        happens. ``certificate`` is for the log. Raises `IssuanceError`."""
-        proofs = tuple(proofs)
-        tokens = {proof.token for proof in proofs}
-        standing: list[TxtRecord] = []
-        with self._lock:
-            self._standing |= tokens
+        happens. ``certificate`` is what they are for. Raises `IssuanceError`."""
+        attempt: dict[str, TxtRecord | None] = {}
         try:
             try:
-                self._present(certificate, proofs, standing)
+                self._present(certificate, tuple(proofs), attempt)
             except IssuanceError as problem:
                 problem.challenge = "dns-01"
                 raise
             yield
         finally:
-            gone = [self._take_back(record) for record in standing]
-            with self._lock:
-                self._standing -= tokens
+            gone = [self._release(*one, id(attempt)) for one in attempt.items()]
             if gone and all(gone):
                 self.clear()  # whoever is to remove records can do so now
 
     def _present(
-        self, certificate: str, proofs: tuple[Proof, ...], standing: list[TxtRecord]
+        self, certificate: str, proofs: tuple[Proof, ...], attempt: dict[str, TxtRecord | None]
     ) -> None:
-        """``standing`` grows by each record that may have been set."""
+        """``attempt`` grows by each token that is held, with the record that may have been set."""
         deadline = time.monotonic() + ALL_WITHIN
+        tokens = {proof.token for proof in proofs}
+        for record, _certificate in self._left():
+            if record.token in tokens:  # of an order that is taken up: it may be there, or half set
+                self._remove_left(record)
         names = tuple(proof.name.removeprefix("*.") for proof in proofs)
         for number, proof in enumerate(proofs, 1):
             if time.monotonic() > deadline:
@@ -126,21 +132,47 @@ class DnsRecords:
             record = replace(
                 self._located(proof), remaining=len(proofs) - number, all_domains=names
             )
-            standing.append(record)
-            self._note(record)
+            self._holders.take(record.token, id(attempt))
+            attempt[record.token] = record
+            self._note(record, certificate)
             try:
                 self._provider(self._entry(record.name, record.name)).present(record)
             except NotSet:
-                self._erase(standing.pop())
+                attempt[record.token] = None
                 raise
             log.debug("%s: record %s set for %s", certificate, record.name, record.domain)
-        for record in standing:
+        for record in filter(None, attempt.values()):
             self._await_shown(record, deadline)
 
+    def _release(self, token: str, record: TxtRecord | None, attempt: int) -> bool:
+        """Need a record no more; ``record`` None: it was not set. Returns False where it was not
+        set, or may still be there."""
+        with self._holders.leave(token, attempt) as is_last:
+            if is_last and record is None:
+                self._erase(token)
+            elif is_last and record is not None:
+                return self._take_back(record)
+        return record is not None
+
     def clear(self) -> None:
-        """Remove records that earlier validations have left."""
-        for record in self._left():
-            if self._take_back(record):
+        """Remove records that earlier validations have left, but for those whose orders may be
+        taken up."""
+        for record, certificate in self._left():
+            self._remove_left(record, unless_for=certificate)
+
+    def _remove_left(self, record: TxtRecord, unless_for: str = "") -> None:
+        """Remove a record, if it is still noted and nobody needs it; unless the order for this
+        certificate may be taken up."""
+        with self._holders.leave(record.token, None) as is_last:
+            if not is_last:
+                return
+            try:
+                is_needed = bool(unless_for) and self._is_unfinished(unless_for)
+                is_left = not is_needed and record.token in self._store.load(_FOLDER)
+            except OSError as error:
+                log.info("the record %s is left for now: %s", record.name, error)
+                return
+            if is_left and self._take_back(record):
                 log.info("record %s of an earlier validation removed", record.name)
 
     # Where
@@ -194,7 +226,7 @@ class DnsRecords:
                 error,
             )
             return False
-        self._erase(record)
+        self._erase(record.token)
         return True
 
     # Who is asked
@@ -227,7 +259,7 @@ class DnsRecords:
 
     # Notes
 
-    def _note(self, record: TxtRecord) -> None:
+    def _note(self, record: TxtRecord, certificate: str) -> None:
         try:
             document = {
                 "token": record.token,
@@ -237,6 +269,7 @@ class DnsRecords:
                 "zone": record.zone,
                 "key_authorization": record.key_authorization,
                 "all_domains": list(record.all_domains),
+                "certificate": certificate,
                 "holder": self._store.session(),
             }
             note = documents.write(document, VERSION)
@@ -244,31 +277,29 @@ class DnsRecords:
         except OSError as error:
             log.warning("the record %s cannot be written down: %s", record.name, error)
 
-    def _erase(self, record: TxtRecord) -> None:
+    def _erase(self, token: str) -> None:
         try:
-            self._store.delete(_FOLDER, record.token)
+            self._store.delete(_FOLDER, token)
         except OSError as error:
-            log.warning("the note on %s cannot be taken off the disk: %s", record.name, error)
+            log.warning("dns-records/%s cannot be taken off the disk: %s", token, error)
 
-    def _left(self) -> list[TxtRecord]:
+    def _left(self) -> list[tuple[TxtRecord, str]]:
+        """Return the records that no living process but this one has noted, each with the
+        certificate that it was set for; "" where the note does not say."""
         try:
-            notes = {
-                token: data
-                for token, data in self._store.load(_FOLDER).items()
-                if not is_anothers(self._store, documents.read(data, VERSION).get("holder"))
-            }
+            notes = self._store.load(_FOLDER)
         except OSError as error:
             log.warning("records that were set cannot be read from the disk: %s", error)
             return []
-        with self._lock:
-            standing = set(self._standing)
-        found = (_read(token, data) for token, data in notes.items() if token not in standing)
+        found = (_read(token, data, self._store) for token, data in notes.items())
         return [one for one in found if one is not None]
 
 
-def _read(token: str, data: bytes) -> TxtRecord | None:
+def _read(token: str, data: bytes, store: Store) -> tuple[TxtRecord, str] | None:
+    document = documents.read(data, VERSION)
+    if is_anothers(store, document.get("holder")):
+        return None
     try:
-        document = documents.read(data, VERSION)
         domain, name, value, zone = (
             str(document[key]) for key in ("domain", "record", "value", "zone")
         )
@@ -278,8 +309,9 @@ def _read(token: str, data: bytes) -> TxtRecord | None:
         else:
             log.warning("the note dns-records/%s is not understood; delete it", token)
         return None
-    # A version before these two has not written them.
+    # A version before these has not written them.
     authorization = str(document.get("key_authorization") or "")
     names = document.get("all_domains")
     all_domains = tuple(map(str, names)) if isinstance(names, list) else ()
-    return TxtRecord(token, domain, name, value, zone, authorization, 0, all_domains)
+    record = TxtRecord(token, domain, name, value, zone, authorization, 0, all_domains)
+    return record, str(document.get("certificate") or "")

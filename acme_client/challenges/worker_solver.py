@@ -4,6 +4,8 @@ The note on disk is for the next certifier: a certifier that died in the middle 
 answering for a token that nobody asks for any more, and `clear` takes it back. A note names the
 session that wrote it, and while that session lives nobody else takes its challenge back: during an
 upgrade two certifiers work beside each other.
+
+Attempts may share a challenge (`holders`); the last of them takes it back.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from ..link import Challenge, Link
 from ..storage import documents
 from ..storage.store import Store, is_anothers
 from . import document
+from .holders import Holders, key_of
 
 log = logging.getLogger("treehouse.certifier")
 
@@ -25,6 +28,7 @@ class Challenges:
     def __init__(self, store: Store, link: Link) -> None:
         self._store = store
         self._link = link
+        self._holders = Holders()
 
     @contextlib.contextmanager
     def presented(self, name: str, challenges: list[Challenge]) -> Iterator[None]:
@@ -33,6 +37,7 @@ class Challenges:
         shown: list[Challenge] = []
         try:
             for challenge in challenges:
+                self._holders.take(key_of(challenge), id(shown))
                 shown.append(challenge)
                 self._write(challenge)
                 if not self._link.present(challenge):
@@ -45,12 +50,10 @@ class Challenges:
             yield
         finally:
             for challenge in shown:
-                self._link.retract(challenge)
-                self._erase(challenge.token)
+                self._take_back(challenge, id(shown))
 
     def clear(self) -> None:
-        """Take back what certifiers that have ended left behind. Called before any challenge is
-        presented."""
+        """Take back what certifiers that have ended left behind."""
         try:
             left = self._store.load(document.FOLDER)
             for token, data in left.items():
@@ -66,9 +69,16 @@ class Challenges:
             log.debug("challenges/%s: another certifier holds it", token)
             return
         challenge = document.read(token, data)
-        if challenge is not None:
-            self._link.retract(challenge)
-        self._erase(token)
+        if challenge is None:
+            self._erase(token)
+        else:
+            self._take_back(challenge, None)
+
+    def _take_back(self, challenge: Challenge, holder: int | None) -> None:
+        with self._holders.leave(key_of(challenge), holder) as is_last:
+            if is_last:
+                self._link.retract(challenge)
+                self._erase(challenge.token)
 
     def _write(self, challenge: Challenge) -> None:
         try:

@@ -6,6 +6,11 @@ workers answer and says up to which revision it has come, and only when all have
 the CA told to look. A machine that is away costs its lease once; an engine that is away costs
 nothing: then this machine answers alone.
 
+When an attempt is cut off, another machine may go on with its order, and so with its challenges. So
+a challenge may be this machine's own and another's, one after the other or for a moment both, and
+neither of the two takes back what the other one needs: not from the workers (`holders`), and not
+from the engine, where a challenge is deleted only by the session that has written it last.
+
 Of TLS-ALPN-01 only the key authorization travels; each machine makes the certificate itself.
 """
 
@@ -19,6 +24,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..challenges import document, tls_alpn
+from ..challenges.holders import Holders, key_of
 from ..link import Challenge, Command, Link, Served, Taken
 from ..status import CertificateStatus
 from ..storage.etcd.store import EtcdStore
@@ -46,11 +52,15 @@ class Told:
         self._available = available
         self._tidy = tidy
         self.changed = threading.Condition()  # notified when members have come further
-        self.over: set[str] = set()  # tokens that nobody needs to answer for any more
-        self.ours: set[str] = set()  # tokens of this machine's own challenges
+        self.ours: set[str] = set()
+        """Tokens of this machine's own challenges."""
+        self._over: set[str] = set()  # those of them that are still to be deleted
+        self._deleting = threading.Lock()
 
     def tell(self, challenge: Challenge) -> None:
         """Return when all members answer, or there is no more to wait for."""
+        with self._deleting:
+            self._over.discard(challenge.token)  # an earlier attempt's, and needed again
         if not self._available():
             log.warning("%s: only this machine answers its challenge", challenge.host)
             return
@@ -76,25 +86,46 @@ class Told:
 
     def forget(self, challenge: Challenge) -> None:
         """Have the others answer no more, in a while."""
-        self.over.add(challenge.token)
+        with self._deleting:
+            if challenge.token not in self.ours:
+                return  # nobody was told, or it was an earlier process, whose session has ended
+            self._over.add(challenge.token)
         self._tidy()
+
+    def delete(self) -> bool:
+        """Delete from the engine what is over; returns whether another machine has written a
+        challenge with the same token, which is to be answered from now on. Raises OSError; then the
+        rest is still to be deleted."""
+        anothers = False
+        while self._over:
+            with self._deleting:
+                token = next(iter(self._over), None)
+                if token is not None:
+                    anothers |= not self._shared.delete_ours(document.FOLDER, token)
+                    self._over.discard(token)
+                    self.ours.discard(token)
+        return anothers
 
 
 class ClusterLink:
     """`link.Link` of a machine whose challenges the others answer too."""
 
-    def __init__(self, link: Link, told: Told) -> None:
+    def __init__(self, link: Link, told: Told, holders: Holders) -> None:
         self._link = link
         self._told = told
+        self._holders = holders
 
     def present(self, challenge: Challenge) -> bool:
+        self._holders.take(key_of(challenge), "own")
         taken = self._link.present(challenge)
         if taken:
             self._told.tell(challenge)
         return taken
 
     def retract(self, challenge: Challenge) -> None:
-        self._link.retract(challenge)
+        with self._holders.leave(key_of(challenge), "own") as is_last:
+            if is_last:
+                self._link.retract(challenge)
         self._told.forget(challenge)
 
     # As it is
@@ -124,33 +155,45 @@ class ClusterLink:
 class Answered:
     """The challenges of other machines that this one answers. Used by one thread."""
 
-    def __init__(self, link: Link, now: Callable[[], float]) -> None:
+    def __init__(self, link: Link, now: Callable[[], float], holders: Holders) -> None:
         self._link = link
         self._now = now
-        self._answered: dict[str, Challenge] = {}
+        self._holders = holders
+        self._answered: dict[str, tuple[bytes, Challenge]] = {}
         self._refused: set[str] = set()
 
     def follow(self, found: Mapping[str, bytes | OSError]) -> None:
-        """Answer those that are there, and no others."""
-        for token in [one for one in self._answered if one not in found]:
-            self._link.retract(self._answered.pop(token))
+        """Answer those that are there, and no others. A token may come with another challenge than
+        before: whoever goes on with an order may choose another kind."""
+        for token, (answered, old) in list(self._answered.items()):
+            if found.get(token) != answered:
+                self._retract(old)
+                del self._answered[token]
         self._refused &= found.keys()
         for token, data in list(found.items())[:_MOST]:
-            if token in self._answered or token in self._refused:
+            if token in self._answered:
                 continue
             challenge = None if isinstance(data, OSError) else document.read(token, data)
-            if challenge is None:
-                self._refused.add(token)
-                log.error("challenges/%s: not answered: %s", token, _why(data))
+            if isinstance(data, OSError) or challenge is None:
+                if token not in self._refused:
+                    self._refused.add(token)
+                    log.error("challenges/%s: not answered: %s", token, _why(data))
                 continue
-            if challenge.kind == "tls-alpn-01":
-                pair = tls_alpn.certificate(
-                    challenge.host, challenge.key_authorization, self._now()
-                )
-                challenge = replace(challenge, chain_pem=pair.chain_pem, key_pem=pair.key_pem)
-            self._answered[token] = challenge
-            if not self._link.present(challenge):
-                log.warning("%s: not all workers have taken its challenge yet", challenge.host)
+            self._answered[token] = data, challenge
+            self._present(challenge)
+
+    def _present(self, challenge: Challenge) -> None:
+        if challenge.kind == "tls-alpn-01":
+            pair = tls_alpn.certificate(challenge.host, challenge.key_authorization, self._now())
+            challenge = replace(challenge, chain_pem=pair.chain_pem, key_pem=pair.key_pem)
+        self._holders.take(key_of(challenge), "others")
+        if not self._link.present(challenge):
+            log.warning("%s: not all workers have taken its challenge yet", challenge.host)
+
+    def _retract(self, challenge: Challenge) -> None:
+        with self._holders.leave(key_of(challenge), "others") as is_last:
+            if is_last:
+                self._link.retract(challenge)
 
 
 def _why(data: bytes | OSError) -> str:

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from ..certificates.peers import Member, differences
 from ..challenges.document import FOLDER as CHALLENGES
+from ..challenges.holders import Holders
 from ..link import Link
 from ..status import MemberStatus
 from ..storage.etcd.passage import steady_time
@@ -103,9 +104,10 @@ class Company:
         self._own = "", 0  # our document: the session and the revision in which it was written
         self._wishes = WishBook(shared, settings.node, wishes)
         self._clocks = Clocks()
-        self._answered = Answered(link, now)
+        holders = Holders()
+        self._answered = Answered(link, now, holders)
         self._told = Told(shared, self._not_at, lambda: not faults.text, self._news.set)
-        self.link: Link = ClusterLink(link, self._told)
+        self.link: Link = ClusterLink(link, self._told, holders)
 
     def start(self) -> None:
         threading.Thread(target=self._keep, name="cluster-members", daemon=True).start()
@@ -170,10 +172,9 @@ class Company:
                     self._news.set()  # to say that they are answered
                 if members() or due or was_set:
                     self._meet()
-                while self._told.over:
-                    token = self._told.over.pop()
-                    self._shared.delete(CHALLENGES, token)
-                    self._told.ours.discard(token)
+                if self._told.delete():
+                    self._answer()
+                    self._news.set()  # to say that it is answered
                 if due:
                     self._echo.written = self._shared.written_last(MEMBERS)
                     look_at = time.monotonic() + _LOOK_EVERY

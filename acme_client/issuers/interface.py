@@ -91,8 +91,9 @@ class Unlimited:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A certificate to be ordered."""
+    """A certificate to be ordered. ``name`` is what it is kept by."""
 
+    name: str
     names: tuple[str, ...]
     key_type: str
     challenges: tuple[str, ...]  # kinds, the preferred one first

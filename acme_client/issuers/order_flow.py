@@ -183,7 +183,7 @@ class OrderFlow:
         kind = next(iter(pending.values()))[1].kind
         shown, proofs = self._answers(pending)
         with (
-            self._records.presented(self._name, proofs),
+            self._records.presented(self._order.name, proofs),
             self._challenges.presented(self._name, shown),
         ):
             for url, (_authorization, offered) in pending.items():

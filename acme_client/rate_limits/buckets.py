@@ -102,6 +102,9 @@ class Buckets:
     held: dict[str, Hold] = field(default_factory=dict)
     at: float | None = None
     taken: dict[str, Taken] = field(default_factory=dict)
+    # Whether ``taken`` is kept, and by how many seconds the clocks of those who count may differ.
+    keeps_taken: bool = field(default=True, compare=False, repr=False)
+    clocks_apart: float = field(default=0.0, compare=False, repr=False)
     # When each waiting order may come back, by bucket. Not on disk: it is computed again when
     # asked.
     line: dict[str, dict[str, float]] = field(default_factory=dict, compare=False, repr=False)
@@ -263,7 +266,7 @@ class Buckets:
     def begin(self, name: str, taken: Iterable[Cost], now: float) -> None:
         """An order for the certificate of this name is placed, and has taken these tokens."""
         keys = tuple(cost.key for cost in taken)
-        if keys:
+        if keys and self.keeps_taken:
             self.taken[name] = Taken(now, keys)
             self.taken_anew.add(name)
         else:
@@ -278,14 +281,14 @@ class Buckets:
         """Return the tokens of an order for this certificate that is under way, or was when its
         process was killed; None without any. Left out are those that have come back by themselves
         since: to give them back would make two of one."""
-        taken = self.taken.get(name)
+        taken = self.taken.get(name) if self.keeps_taken else None
         if taken is None:
             return None
         known = ((key, limit_of(key, limits)) for key in taken.keys)
         return tuple(
             Cost(key, limit)
             for key, limit in known
-            if limit is not None and now - taken.at < limit.interval
+            if limit is not None and now - taken.at < limit.interval - self.clocks_apart
         )
 
     def registered(self, limits: Limits, now: float) -> None:

@@ -21,14 +21,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from ..certificates.folder_names import folder_name
 from ..certificates.unfinished_order import UnfinishedOrder
 from ..errors import IssuanceError
 from ..storage.journal import Journal
-from ..storage.store import Store
+from ..storage.store import Edit, Lock, Store
 from .buckets import VERSION, Buckets, Refusal, moment
 from .published import Cost, Limits, OrderKind, costs, failures, failures_key, limits_of
 
@@ -46,6 +46,17 @@ _LOCKED_WITHIN = 5.0
 _TRY_AGAIN = 0.02
 
 
+class Claim(NamedTuple):
+    """For which ``certificate`` tokens are taken, of which one order is under way at a time; ""
+    where nobody is to know. ``lock``: the certificate's, where several machines have one."""
+
+    certificate: str = ""
+    lock: Lock | None = None
+
+
+NOBODYS = Claim()
+
+
 class Ledger:
     """May be used by several threads; ``now`` gives Unix seconds."""
 
@@ -60,8 +71,6 @@ class Ledger:
         self._limits = limits
         self._kept: dict[str, Buckets] = {}
         self._journals: dict[str, Journal] = {}
-        # Whether what an order has taken is told to the process after this one.
-        self._tells_what_is_taken = True
         self._lock = threading.Lock()
 
     def reservation(
@@ -71,12 +80,11 @@ class Ledger:
         *,
         renewal: bool = False,
         force: bool = False,
-        certificate: str = "",
+        claim: Claim = NOBODYS,
     ) -> LedgerReservation:
         """Return the reservation for one order. ``renewal``: the CA has issued for exactly these
-        names before; ``certificate``: the name of the certificate, of which one order is under way
-        at a time."""
-        return LedgerReservation(self, directory, names, renewal, force, certificate)
+        names before."""
+        return LedgerReservation(self, directory, names, renewal, force, claim)
 
     def reserve_account(self, directory: str) -> None:
         """Take what a new account costs. Raises `IssuanceError` ("limits") for one that had better
@@ -124,13 +132,24 @@ class Ledger:
         kind: OrderKind,
         before: tuple[Cost, ...],
         force: bool,
-        certificate: str,
+        claim: Claim,
         gives_back: bool,
     ) -> tuple[Cost, ...]:
         """Take what the order costs and return it; ``before``: what an earlier try of it has
         taken. ``gives_back``: return what an order for this certificate has taken whose process was
         killed."""
+        take = self._taking(names, kind, before, force, claim.certificate, gives_back)
+        return self._change(directory, names, take, claim)
 
+    @staticmethod
+    def _taking(
+        names: tuple[str, ...],
+        kind: OrderKind,
+        before: tuple[Cost, ...],
+        force: bool,
+        certificate: str,
+        gives_back: bool,
+    ) -> Callable[[float, Limits, Buckets], tuple[Cost, ...]]:
         def take(now: float, limits: Limits, ledger: Buckets) -> tuple[Cost, ...]:
             if gives_back:
                 ledger.give_back(_of_certificates(ledger.taken_for(certificate, limits, now) or ()))
@@ -143,33 +162,42 @@ class Ledger:
                 log.warning("%s: ordered all the same: %s", names[0], refusal.why)
             taken = (*costs(names, limits, kind), *failures(names, limits))
             ledger.spend(taken, now)
-            if certificate and self._tells_what_is_taken:
+            if certificate:
                 ledger.begin(certificate, taken, now)
             return taken
 
-        return self._change(directory, names, take)
+        return take
+
+    def beside_note(self, directory: str, claim: Claim) -> tuple[Edit, ...]:
+        """Return what is to be written in one step with the note of an order: from then on, what it
+        has taken is not given back because there is no note."""
+        return ()
+
+    def is_counted_alone(self, directory: str, names: tuple[str, ...], claim: Claim) -> bool:
+        """Whether other machines should know of what an order has taken, and do not."""
+        return False
 
     def taken(
-        self, directory: str, names: tuple[str, ...], kind: OrderKind, certificate: str
+        self, directory: str, names: tuple[str, ...], kind: OrderKind, claim: Claim
     ) -> tuple[Cost, ...]:
         """Return the tokens of an order that was placed before. Where an attempt for it came to an
         end, or this is not told, those of failed validations are left out: they may have been given
         back."""
         with self._lock:
             now, limits, ledger = self._seen(directory, names)
-            told = ledger.taken_for(certificate, limits, now)
+            told = ledger.taken_for(claim.certificate, limits, now)
         return costs(names, limits, kind) if told is None else told
 
     def end(
-        self, directory: str, names: tuple[str, ...], certificate: str, several: tuple[Cost, ...]
+        self, directory: str, names: tuple[str, ...], claim: Claim, several: tuple[Cost, ...]
     ) -> None:
         """An order that was placed before is under way no more: give back these tokens."""
 
         def end(_now: float, _limits: Limits, ledger: Buckets) -> None:
             ledger.give_back(several)
-            ledger.end(certificate)
+            ledger.end(claim.certificate)
 
-        self._change(directory, names, end)
+        self._change(directory, names, end, claim)
 
     def commit(
         self,
@@ -177,13 +205,13 @@ class Ledger:
         names: tuple[str, ...],
         give_back: tuple[Cost, ...],
         problem: IssuanceError | None,
-        certificate: str = "",
+        claim: Claim = NOBODYS,
     ) -> None:
         """An order has ended: give back its tokens, and keep what the CA has said."""
 
         def end(now: float, limits: Limits, ledger: Buckets) -> None:
             ledger.give_back(give_back)
-            ledger.end(certificate)
+            ledger.end(claim.certificate)
             if problem is None:
                 ledger.served(names)
             elif problem.kind == "rate_limited" and problem.not_before is not None:
@@ -191,12 +219,16 @@ class Ledger:
             elif problem.kind == "unavailable" and problem.not_before is not None:
                 ledger.told_to_leave_alone(problem.text, problem.not_before, now)
 
-        self._change(directory, names, end)
+        self._change(directory, names, end, claim)
 
     # Memory and disk
 
     def _change(
-        self, directory: str, names: tuple[str, ...], change: Callable[[float, Limits, Buckets], T]
+        self,
+        directory: str,
+        names: tuple[str, ...],
+        change: Callable[[float, Limits, Buckets], T],
+        claim: Claim = NOBODYS,
     ) -> T:
         """Change what is counted for an order for these names, while nobody else does."""
         with self._changing(directory) as (now, limits, ledger):
@@ -276,17 +308,18 @@ class LedgerReservation:
         names: tuple[str, ...],
         renewal: bool,
         force: bool,
-        certificate: str,
+        claim: Claim,
     ) -> None:
         self._ledger = ledger
         self._directory = directory
         self._names = names
         self._kind = OrderKind.RENEWAL if renewal else OrderKind.NEW
         self._force = force
-        self._certificate = certificate
+        self._claim = claim
         self._taken: tuple[Cost, ...] = ()
         self._reserved = False
         self._may_be_issued = False
+        self._may_be_taken_up = False
         self._gives_back = False
 
     @property
@@ -304,10 +337,24 @@ class LedgerReservation:
         it has taken."""
         self._gives_back = True
 
+    def beside_note(self) -> tuple[Edit, ...]:
+        """Return what is to be written in one step with the note of the order."""
+        return self._ledger.beside_note(self._directory, self._claim)
+
+    @property
+    def is_counted_alone(self) -> bool:
+        """Whether other machines should know of what the order has taken, and do not."""
+        return self._ledger.is_counted_alone(self._directory, self._names, self._claim)
+
     def cannot_be_taken_up(self) -> None:
         """Nobody can go on with this order if the process is killed, and it may lead to a
         certificate."""
-        self._ledger.end(self._directory, self._names, self._certificate, ())
+        self._ledger.end(self._directory, self._names, self._claim, ())
+
+    def may_be_taken_up(self) -> None:
+        """The note of this order stays, or may stay, though its attempt has failed: the next one
+        goes on with it, and with what it has taken."""
+        self._may_be_taken_up = True
 
     def reserve(self, *, exempt: bool) -> None:
         """Before an order is placed, each time. Raises `IssuanceError` ("limits")."""
@@ -317,7 +364,7 @@ class LedgerReservation:
         self._reserved = True
         gives_back, self._gives_back = self._gives_back, False
         self._taken = self._ledger.reserve(
-            self._directory, self._names, kind, before, self._force, self._certificate, gives_back
+            self._directory, self._names, kind, before, self._force, self._claim, gives_back
         )
 
     def finalizing(self) -> None:
@@ -339,24 +386,29 @@ class LedgerReservation:
             for cost in _of_certificates(self._of_unfinished(order))
             if not cost.key.startswith(failures_key(""))
         ]
-        self._ledger.end(self._directory, self._names, self._certificate, tuple(given))
+        self._ledger.end(self._directory, self._names, self._claim, tuple(given))
 
     def _of_unfinished(self, order: UnfinishedOrder) -> tuple[Cost, ...]:
+        if order.counted_alone:  # what is given back now would be other orders'
+            return ()
         kind = OrderKind.EXEMPT if order.replaces is not None else self._kind
-        return self._ledger.taken(self._directory, self._names, kind, self._certificate)
+        return self._ledger.taken(self._directory, self._names, kind, self._claim)
 
     def commit(self, problem: IssuanceError | None) -> None:
         """The order has come to its end; ``problem``: without a certificate."""
         if problem is None and not self._reserved:  # the built-in CA counts nothing
             return
         give_back = tuple(cost for cost in self._taken if not self._is_spent(cost, problem))
+        claim = self._claim if self._reserved else NOBODYS
+        if self._may_be_taken_up:
+            give_back, claim = (), NOBODYS
         if give_back or problem is None or problem.kind != "limits":
             self._ledger.commit(
                 self._directory,
                 self._names,
                 give_back,
                 problem,
-                self._certificate if self._reserved else "",
+                claim,
             )
 
     def _is_spent(self, cost: Cost, problem: IssuanceError | None) -> bool:

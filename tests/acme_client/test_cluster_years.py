@@ -313,10 +313,13 @@ def test_the_order_of_a_machine_that_is_killed_is_taken_up(nodes: int, after: fl
     assert cluster.shared.load("orders/www.d0.org") == {}
 
 
-def test_a_paused_machine_that_wakes_up_writes_over_nothing() -> None:
-    """It is cut off in the middle of an order for longer than its session lasts."""
+@pytest.mark.parametrize(
+    ("after", "taken_up"), [(1.0, 0), (ORDER_TAKES / 2 + 1, 1)], ids=["before its order", "in it"]
+)
+def test_a_paused_machine_that_wakes_up_writes_over_nothing(after: float, taken_up: int) -> None:
+    """It is cut off in the middle of an attempt for longer than its session lasts."""
     cluster = cluster_of(2, sites(1), 90 * DAY)
-    cluster.run(START + 1.0)
+    cluster.run(START + after)
     slow = next(one for one in cluster.lives if one._working)
     other = next(one for one in cluster.lives if one is not slow)
     slow.order_takes = 400.0  # of its second half
@@ -326,7 +329,7 @@ def test_a_paused_machine_that_wakes_up_writes_over_nothing() -> None:
     (here,), (there,) = (one.certificates.values() for one in (slow, other))
     assert here.record.serial == there.record.serial
     assert here.record.made == there.record.made
-    assert cluster.orders == 2  # one was thrown away
+    assert (cluster.orders, cluster.ca.taken_up) == (1, taken_up)
 
 
 def test_a_clock_that_is_minutes_wrong_orders_nothing_and_costs_nothing() -> None:

@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
+from acme_client.certificates import record as records
+from acme_client.certificates.peers import Peers
 from acme_client.certificates.ranks import places
+from acme_client.certificates.repository import META
+from acme_client.drill.memory_store import MemoryStore
+from acme_client.rate_limits.published import Limit, Limits
+from acme_client.rate_limits.shared_ledger import SharedLedger
 from acme_client.storage.etcd.api import EtcdApi, below, decoded
 from support.acme.ca_faults import Exchange, Meanwhile, Refuse, Reply
 from support.http.name_app import NameApp
@@ -202,6 +208,52 @@ def test_the_order_of_a_machine_that_was_killed_is_gone_on_with(company: Company
     store = company.cluster.store()
     assert store.load(f"orders/{name}") == {}
     store.close()
+
+
+def left_of_domain(cluster: Cluster, name: str) -> str:
+    """What all machines together say of the CA's limit for a name's domain."""
+    store, peers = cluster.store(), Peers("web-9")
+    limits = Limits(domain=Limit("certificates for the domain {}", ALLOWED, 7 * DAY))
+    ledger = SharedLedger(MemoryStore(), store, peers, time.time, lambda _: limits)
+    (said,) = ledger.costs(cluster.directory, [(name,)])
+    store.close()
+    return said
+
+
+def test_what_a_machine_has_taken_that_was_killed_when_it_ordered_is_given_back(
+    company: Company,
+) -> None:
+    """The CA has the order, and counts no certificate for it; and nobody knows its URL."""
+    name = "early.example"
+    said: list[str] = []
+    killed: list[Node] = []
+    reloaded, dead = threading.Event(), threading.Event()
+
+    def kill() -> None:
+        assert reloaded.wait(60)
+        said.append(left_of_domain(company.cluster, name))
+        store = company.cluster.store()
+        orderer = records.from_json(store.load(f"certificates/{name}")[META]).tried_by
+        store.close()
+        killed.extend(node for node in company.nodes if node.name == orderer)
+        killed[0].kill()
+        alive = next(node for node in company.nodes if node not in killed)
+        company.cluster.ca.resolve(name, alive.address)  # the CA comes to one that is there
+        dead.set()
+
+    company.front.add("newOrder", Meanwhile(kill))
+    company.want(name)
+    reloaded.set()
+    assert dead.wait(60)
+    assert f"1 of {ALLOWED - 1} left" in said[0]
+    alive = [one for one in company.nodes if one not in killed]
+    for node in alive:
+        node.await_served(name=name, within=90)
+    start(*killed)
+    company.await_orderers([one.name for one in company.nodes])
+    company.alike(name)
+    assert company.orders(name) == 2
+    assert f"1 of {ALLOWED - 1} left" in left_of_domain(company.cluster, name)
 
 
 def test_a_name_on_demand_is_asked_about_and_ordered_once(company: Company) -> None:

@@ -47,6 +47,11 @@ def changed_at(key: str, revision: int) -> Operation:
     return {"key": encoded(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
 
 
+def has_lease(key: str, lease: int) -> Operation:
+    """The condition that a key ends with this lease."""
+    return {"key": encoded(key), "target": "LEASE", "result": "EQUAL", "lease": str(lease)}
+
+
 def reading(key: str) -> Operation:
     """Read a key."""
     return {"request_range": {"key": encoded(key)}}

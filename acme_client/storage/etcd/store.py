@@ -35,7 +35,16 @@ from ..store import (
 from .api import EtcdApi, below, decoded, encoded, number
 from .folders import BEFORE, TOGETHER, Folder, is_alone, joined, parted
 from .lease import LASTS
-from .operations import Operation, changed_at, none_later, removal, transact, writing
+from .operations import (
+    Operation,
+    changed_at,
+    has_lease,
+    none_later,
+    reading,
+    removal,
+    transact,
+    writing,
+)
 from .passage import steady_time
 from .place import Place
 from .sealing import NotOpened, Seals
@@ -183,6 +192,17 @@ class EtcdStore:
         operation = self._put(folder, file, data, self._sessions.lease().name)
         answer = transact(self.api, [], [operation])
         return number(answer.get("header", {}).get("revision"))
+
+    def delete_ours(self, folder: str, file: str) -> bool:
+        """Delete a file that was put while we are here; returns False where it is another session's
+        by now, and stays. Raises OSError."""
+        key = self._key(folder, file)
+        ours = [has_lease(key, self._sessions.lease().name)]
+        answer = transact(self.api, ours, [removal(key)], [reading(key)])
+        if answer.get("succeeded"):
+            return True
+        (found,) = answer["responses"]
+        return not found.get("response_range", {}).get("kvs")
 
     def put_for(self, folder: str, file: str, data: bytes, seconds: float) -> None:
         """Store a file alone that the engine deletes by itself, at the earliest after these seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +16,15 @@ from acme_client.agent.stored_note import FAILURES_MOST, StoredNote
 from acme_client.certificates.managed import ManagedCertificate
 from acme_client.certificates.record import Record
 from acme_client.certificates.repository import CertificateRepository
+from acme_client.certificates.shared_repository import SharedRepository
 from acme_client.certificates.unfinished_order import UnfinishedOrder
 from acme_client.drill.memory_store import MemoryStore
 from acme_client.errors import KINDS, IssuanceError
 from acme_client.link import Authority, CertificateSpec
-from acme_client.rate_limits.ledger import Ledger, LedgerReservation
+from acme_client.rate_limits.ledger import Claim, Ledger, LedgerReservation
+from acme_client.rate_limits.published import OrderKind, costs
+from acme_client.storage import insistence
+from acme_client.storage.store import Edit, Lock, Unreachable
 from acme_client.x509 import keys
 from acme_client.x509.verify import verified
 from support.acme.chains import DAY, chain
@@ -47,7 +52,7 @@ class Attempt:
         self.repository = CertificateRepository(self.store)
         self.managed = ManagedCertificate(CertificateSpec((NAME,), Authority(CA)), Record())
         self.ledger = Ledger(self.store, lambda: NOW)
-        self.reservation = self.ledger.reservation(CA, (NAME,), certificate=NAME)
+        self.reservation = self.ledger.reservation(CA, (NAME,), claim=Claim(NAME))
         self.unwritten: list[OSError] = []
         self.note = StoredNote(
             self.repository,
@@ -228,3 +233,49 @@ def test_what_was_killed_before_its_note_gives_back_what_it_has_taken() -> None:
         assert attempt.note.read() is None
         attempt.reservation.reserve(exempt=False)
     assert not attempt.ledger.must_wait(CA, (NAME,), renewal=False)
+
+
+class Sticky(MemoryStore):
+    """A disk on which the note stays."""
+
+    def delete(self, folder: str, file: str | None = None) -> None:
+        if folder.startswith("orders/"):
+            raise OSError(errno.EROFS, "Read-only file system")
+        super().delete(folder, file)
+
+
+def test_an_order_whose_note_stays_keeps_what_it_has_taken() -> None:
+    """The next attempt goes on with it, and the CA may issue."""
+    attempt = Attempt(Sticky())
+    attempt.order()
+    attempt.fail("validation")
+    assert attempt.noted is not None
+    again = Attempt(attempt.store)
+    again.note.read()
+    again.reservation.take_up(ORDER, is_issuing=False)
+    again.reservation.finalizing()
+    again.reservation.commit(None)
+    now, limits, buckets = again.ledger._seen(CA, (NAME,))
+    left = {one.key: buckets.left(one, now) for one in costs((NAME,), limits, OrderKind.NEW)}
+    assert left == {"orders": 299, f"names {NAME}": 4, f"domain {NAME}": 49}
+
+
+class Away(MemoryStore):
+    """A store that several machines share, and that takes no note any more."""
+
+    def change(self, edits: Sequence[Edit], by: Lock | None = None) -> None:
+        raise Unreachable(errno.EHOSTUNREACH, "no answer")
+
+
+def test_an_order_that_the_others_cannot_be_told_of_ends_before_anything_is_proven(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(insistence, "PAUSES", (0.0,))
+    attempt = Attempt()
+    repository = SharedRepository(attempt.store, Away())
+    attempt.repository = attempt.note._repository = repository
+    with repository.alone(NAME), pytest.raises(IssuanceError, match="cannot be told") as problem:
+        attempt.order()
+    assert problem.value.kind == "busy"
+    assert attempt.noted is None
+    assert attempt.unwritten == []

@@ -3,6 +3,7 @@ work on each, and what it writes is refused when it has lost the lock."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -19,6 +20,9 @@ from acme_client.certificates.repository import CertificateRepository, folder_of
 from acme_client.certificates.shared_repository import Busy, SharedRepository
 from acme_client.certificates.unfinished_order import UnfinishedOrder
 from acme_client.drill.memory_store import MemoryStore
+from acme_client.errors import IssuanceError
+from acme_client.rate_limits.ledger import Claim, LedgerReservation
+from acme_client.rate_limits.published import OrderKind, costs, failures
 from acme_client.rate_limits.shared_ledger import SharedLedger
 from acme_client.storage.etcd.api import EtcdApi
 from acme_client.storage.etcd.sealing import Seals, new_secret, read_secrets
@@ -344,6 +348,126 @@ def test_machines_count_orders_together(opened: Open) -> None:
     said = " ".join(ledgers[1].costs(CA, [("x.example.org",), ("x.d99.org",)]))
     assert "1 of 44 left" in said
     assert "1 of 49 left" in said
+
+
+class Orderer:
+    """A machine that orders the certificate, as far as its lock, its note and the counts go.
+    ``shared`` is its session in the shared store, which ends when it is killed."""
+
+    def __init__(self, shared: Store) -> None:
+        self.shared = shared
+        self.repository = SharedRepository(MemoryStore(), shared)
+        peers = Peers("web-1")
+        peers.told({"web-1": Member(), "web-2": Member()}, away=False)
+        self.ledger = SharedLedger(MemoryStore(), shared, peers, lambda: 1.8e9)
+
+    @contextlib.contextmanager
+    def attempt(self, names: tuple[str, ...] = (NAME,)) -> Iterator[LedgerReservation]:
+        with self.repository.alone(NAME) as lock:
+            claim = Claim(NAME, lock)
+            reservation = self.ledger.reservation(CA, names, claim=claim)
+            reservation.reserve(exempt=False)
+            yield reservation
+
+    def left(self, names: tuple[str, ...] = (NAME,)) -> dict[str, int]:
+        now, limits, buckets = self.ledger._seen(CA, names)
+        several = (*costs(names, limits, OrderKind.NEW), *failures(names, limits))
+        return {one.key: buckets.left(one, now) for one in several}
+
+
+FULL = {"orders": 300, f"names {NAME}": 5, f"domain {NAME}": 50, f"failures {NAME}": 5}
+
+
+def without(**tokens: int) -> dict[str, int]:
+    return {key: many - tokens.get(key.partition(" ")[0], 0) for key, many in FULL.items()}
+
+
+def test_what_a_killed_machine_has_taken_is_given_back_but_for_the_order(opened: Open) -> None:
+    """The order may have been placed: the CA counts that."""
+    for turn in range(1, 7):
+        killed = Orderer(opened())
+        with killed.attempt():
+            left = killed.left()
+            killed.shared.close()
+        assert left == without(orders=turn, names=1, domain=1, failures=1)
+    last = Orderer(opened())
+    with last.attempt() as reservation:
+        last.repository.keep_order(NAME, ORDER, reservation.beside_note())
+        reservation.finalizing()
+        reservation.commit(None)
+    assert last.left() == without(orders=7, names=1, domain=1)
+
+
+def test_what_is_noted_is_not_given_back_by_who_finds_no_note_any_more(opened: Open) -> None:
+    killed, later = Orderer(opened()), Orderer(opened())
+    with killed.attempt() as reservation:
+        killed.repository.keep_order(NAME, ORDER, reservation.beside_note())
+        killed.shared.close()
+    later.repository.revoke_order(NAME)
+    with later.attempt():
+        assert later.left() == without(orders=2, names=2, domain=2, failures=2)
+
+
+def test_who_has_lost_the_lock_gives_nothing_back(opened: Open) -> None:
+    """The next machine has done so, and counts its own."""
+    late, other = Orderer(opened()), Orderer(opened())
+    with late.attempt() as reservation:
+        late.shared.close()
+        with other.attempt():
+            left = other.left()
+            reservation.commit(IssuanceError("busy", "the lock was lost"))
+            assert other.left() == left == without(orders=2, names=1, domain=1, failures=1)
+            with pytest.raises(Fenced):
+                late.repository.keep_order(NAME, ORDER, reservation.beside_note())
+            with pytest.raises(IssuanceError):
+                reservation.reserve(exempt=False)
+        assert other.left() == left
+
+
+def test_what_the_ca_says_to_who_has_lost_the_lock_is_told(opened: Open) -> None:
+    late, other = Orderer(opened()), Orderer(opened())
+    with late.attempt() as reservation:
+        late.shared.close()
+        said = "too many: https://ca/#new-orders-per-account"
+        problem = IssuanceError("rate_limited", said, not_before=1.8e9 + 60)
+        reservation.commit(problem)
+    assert other.ledger.must_wait(CA, (NAME,), renewal=False)
+
+
+def test_an_attempt_that_fails_before_its_note_gives_back_once(opened: Open) -> None:
+    one, other = Orderer(opened()), Orderer(opened())
+    with one.attempt() as reservation:
+        reservation.commit(IssuanceError("refused", "no"))
+    assert other.left() == without(orders=1)
+    with other.attempt():
+        assert other.left() == without(orders=2, names=1, domain=1, failures=1)
+
+
+def test_an_order_that_is_placed_anew_in_an_attempt_is_counted_once(opened: Open) -> None:
+    one = Orderer(opened())
+    with one.attempt() as reservation:
+        reservation.reserve(exempt=False)
+        assert one.left() == without(orders=2, names=1, domain=1, failures=1)
+        one.shared.close()
+    other = Orderer(opened())
+    with other.attempt():
+        assert other.left()[f"names {NAME}"] == 4
+
+
+MANY = tuple(f"www.d{number}.org" for number in range(70))
+
+
+def test_what_was_taken_of_many_domains_and_for_other_names_is_given_back(opened: Open) -> None:
+    """It takes several steps in the shared store."""
+    killed, other = Orderer(opened()), Orderer(opened())
+    with killed.attempt(MANY):
+        killed.shared.close()
+    full = other.left(MANY)
+    assert [many for key, many in full.items() if key.startswith("domain ")] == [49] * 70
+    with other.attempt():
+        found = other.left(MANY)
+    assert [many for key, many in found.items() if key.startswith("domain ")] == [50] * 70
+    assert other.left() == without(orders=2, names=1, domain=1, failures=1)
 
 
 class Held(MemoryStore):

@@ -169,7 +169,7 @@ def test_a_disk_that_takes_no_root_is_a_problem_with_its_name(tmp_path: Path) ->
 
     ca = InternalCa(DirectoryStore(tmp_path, Disk(full)), WEEK, lambda: NOW)
     with pytest.raises(IssuanceError, match="No space left") as problem:
-        InternalIssuer(ca).issue(Order(NAMES, "ecdsa-p256", ()))
+        InternalIssuer(ca).issue(Order(NAMES[0], NAMES, "ecdsa-p256", ()))
     assert problem.value.kind == "disk"
 
 

@@ -119,6 +119,10 @@ class FakeServer:
         report = self.reports.get(name)
         return None if report is None else report["state"]
 
+    def in_force(self) -> set[tuple[str, str]]:
+        """The challenges that are answered: kind and token."""
+        return {(one.kind, one.token) for one in self._in_force.values()}
+
     def tell(self, verb: str, value: Any = None) -> int:
         """Send a command; its ticket."""
         self._tickets += 1

@@ -52,6 +52,8 @@ SESSION_LASTS = 15.0
 # From a write until the other machines have heard of it.
 LAG = 0.05
 _NEVER = float("inf")
+# What changes the engine.
+_STEPS = {"change", "store", "delete", "lock"}
 
 Wanted = Sequence[CertificateSpec | tuple[str, ...]]
 
@@ -73,10 +75,27 @@ class Engine:
 
     def __getattr__(self, name: str) -> Any:
         """All that is not below: load, change, delete, mark, …"""
-        return getattr(self.ask(), name)
+        found = getattr(self.ask(), name)
+        return functools.partial(self._step, found) if name in _STEPS else found
+
+    def _step(self, step: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Make a step in the engine, unless it is the machine's fate that it does not."""
+        fate = self.life.engine_fates()
+        if fate.endswith("before"):
+            self._fail(fate)
+        result = step(*arguments, **named)
+        if fate.endswith("after"):
+            self._fail(fate)
+        return result
+
+    @staticmethod
+    def _fail(fate: str) -> None:
+        if fate.startswith("killed"):
+            raise Crash
+        raise Unreachable("the answer is lost")
 
     def lock(self, folder: str, lease: float) -> Lock | None:
-        lock = self.ask().lock(folder, lease)
+        lock = self._step(self.ask().lock, folder, lease)
         return None if lock is None else _EngineLock(self, lock)
 
     def watch(
@@ -207,6 +226,13 @@ class ClusterLife(Life):
         self._caught_up = False  # whether what the engine has was read once
         self._due = _NEVER
         self.made_alone = 0
+        # Asked at each step in the engine: "", "killed before" or "after" it, "unheard before" or
+        # "after" it.
+        self.engine_fates: Callable[[], str] = lambda: ""
+
+    @property
+    def is_attempting(self) -> bool:
+        return self._current is not None
 
     @property
     def due(self) -> float:
