@@ -24,7 +24,8 @@ log = logging.getLogger("treehouse.certifier")
 
 class Commands:
     """``certificates`` are the scheduler's, and so are the callables: ``touch`` sees what a
-    certificate calls for, ``run`` gives it to a thread, ``act`` has anything else done."""
+    certificate calls for, ``run`` gives it to a thread, ``act`` has anything else done. ``node`` is
+    this machine's name; "" where it is alone."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Commands:
         touch: Callable[[ManagedCertificate], None],
         run: Callable[[Task, ManagedCertificate, str, int], None],
         act: Callable[[Action], None],
+        node: str,
     ) -> None:
         self._certificates = certificates
         self._on_demand = on_demand
@@ -41,6 +43,7 @@ class Commands:
         self._touch = touch
         self._run = run
         self._act = act
+        self._node = node
         self._revocations: dict[str, Command] = {}
 
     def obey(self, command: Command) -> None:
@@ -155,7 +158,7 @@ class Commands:
             else:
                 managed.revoked = managed.serial
                 managed.postponed_until = 0.0
-                managed.record = transitions.on_requested(managed.record)
+                managed.record = transitions.on_revoked(managed.record, self._node)
                 self._act(Report(managed.name, managed))
                 self._run(Task.KEEP_REQUEST, managed, "", 0)
         command = self._revocations.pop(managed.name)

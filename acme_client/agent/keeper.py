@@ -19,7 +19,7 @@ from ..certificates import ca_choice, recovery, transitions, wishes
 from ..certificates.lifecycle import PAUSED, State
 from ..certificates.managed import TELL_AGAIN, ManagedCertificate
 from ..certificates.peers import Peers, no_peers
-from ..certificates.record import Proof, Record
+from ..certificates.record import Proof, Record, Revoked
 from ..certificates.recovery import Found
 from ..certificates.repository import CertificateRepository
 from ..certificates.shared_repository import LOST, Busy
@@ -222,13 +222,16 @@ class CertificateKeeper:
             record = replace(record, ask_at=max(asked.ask_at or 0.0, record.ask_at or 0.0) or None)
         if record.state in PAUSED and record.tried_by == self._peers.node:
             record = transitions.on_reconfigured(record, self.fingerprint(managed))
+        if record.revoked == Revoked(self._peers.node, managed.serial):
+            managed.revoked = managed.serial  # before this process was started, perhaps
         if managed.by_hand and asked.serial == record.serial:
             # A person waits for another one, of which nothing is written yet.
             record = transitions.on_requested(record)
         elif managed.by_hand:
             managed.by_hand = managed.force = False  # another machine has obtained it
         elif managed.is_revoked and record.state is State.FRESH:
-            record = transitions.on_requested(record)  # the others could not be told
+            # The others could not be told.
+            record = transitions.on_revoked(record, self._peers.node)
         managed.record = record
         managed.under_way = (
             kept.tried_by or ""

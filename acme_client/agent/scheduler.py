@@ -122,6 +122,7 @@ class Scheduler:
             self._touch,
             self._run,
             lambda action: self._out.append(action),
+            self._turns.peers.node,
         )
 
     # In and out

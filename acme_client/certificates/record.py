@@ -72,6 +72,15 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Revoked:
+    """On which of several machines a person has had the certificate with this ``serial`` number
+    revoked: the ``node`` that orders another one at once, whether or not it can tell the others."""
+
+    node: str
+    serial: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Moments are Unix seconds. ``serial`` to ``not_after`` are those of the certificate in use."""
 
@@ -104,12 +113,26 @@ class Record:
     made: Made | None = None
     tried_by: str | None = None  # the node that began the last attempt
     unshared: bool = False  # made while the others could not be told, and not told since
+    revoked: Revoked | None = None
     history: tuple[Attempt, ...] = ()  # oldest first
 
 
 def shared(record: Record) -> Record:
     """Return the record of a certificate that the other machines are told of."""
     return replace(record, unshared=False) if record.unshared else record
+
+
+def with_revocation(record: Record, known: Record, node: str) -> Record:
+    """Return the record of others with what this machine alone knows: that the certificate was
+    revoked on it."""
+    revoked = known.revoked
+    if (
+        revoked is None
+        or record.revoked is not None
+        or revoked != Revoked(node, record.serial or "")
+    ):
+        return record
+    return replace(record, revoked=revoked)
 
 
 T = TypeVar("T")
@@ -238,6 +261,10 @@ def _made(value: Any) -> Made:
     )
 
 
+def _revoked(value: Any) -> Revoked:
+    return Revoked(_text(value["node"]), _text(value["serial"]))
+
+
 _optional_text, _optional_number = _optional(_text), _optional(_number)
 _optional_said = _optional(_said)
 
@@ -267,5 +294,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "made": _optional(_made),
     "tried_by": _optional_text,
     "unshared": lambda value: value is True,
+    "revoked": _optional(_revoked),
     "history": _history,
 }

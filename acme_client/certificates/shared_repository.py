@@ -265,8 +265,9 @@ class SharedRepository(CertificateRepository):
             return here is not None
         if pair == here:
             self._refusals.end(name)
-            if shared != kept and not newer:
-                self.keep_record_here(name, shared)
+            known = records.with_revocation(shared, kept, self._node)
+            if known != kept and not newer:
+                self.keep_record_here(name, known)
             return False
         why = self._objection(name, pair, shared, here)
         if why:

@@ -20,7 +20,7 @@ from ..errors import IssuanceError
 from ..link import INTERNAL
 from ..x509.verify import CertificateInfo
 from .lifecycle import PAUSED, READY, Event, State, after
-from .record import HISTORY, MADE_LATELY, Attempt, Made, Record
+from .record import HISTORY, MADE_LATELY, Attempt, Made, Record, Revoked
 from .renewal import ASK_SELDOM, Suggestion, ask_again, earliest, moment, moment_in
 from .retry import ANOTHER_CA, RETRY_AFTER_MOST, UNANSWERED_MOST, longest, pause
 
@@ -134,6 +134,15 @@ def on_requested(record: Record) -> Record:
     return replace(_quiet(record, after(record.state, Event.ASKED)), wanted_anew=True)
 
 
+def on_revoked(record: Record, node: str) -> Record:
+    """A person has had the certificate in use revoked, on this of several machines; "" for one
+    alone."""
+    requested = on_requested(record)
+    if not node or record.serial is None:
+        return requested
+    return replace(requested, revoked=Revoked(node, record.serial))
+
+
 def on_reconfigured(record: Record, fingerprint: str) -> Record:
     """The configuration has changed: end a pause that followed from the earlier one. What a CA has
     said about its limits is in the ledger, and still holds."""
@@ -188,6 +197,7 @@ def on_obtained(
         ),
         window=None,
         ask_at=None if source == INTERNAL else now,
+        revoked=None,
         challenge=challenge or record.challenge,
         history=_remember(record, Attempt(now, "obtained", directory, challenge, remark, seconds)),
     )

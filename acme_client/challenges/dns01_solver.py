@@ -119,9 +119,10 @@ class DnsRecords:
     ) -> None:
         """``attempt`` grows by each token that is held, with the record that may have been set."""
         deadline = time.monotonic() + ALL_WITHIN
+        # Of an order that is taken up, a record may be there, or half set.
         tokens = {proof.token for proof in proofs}
-        for record, _certificate in self._left():
-            if record.token in tokens:  # of an order that is taken up: it may be there, or half set
+        for record, _certificate in self._left() if tokens else ():
+            if record.token in tokens:
                 self._remove_left(record)
         names = tuple(proof.name.removeprefix("*.") for proof in proofs)
         for number, proof in enumerate(proofs, 1):

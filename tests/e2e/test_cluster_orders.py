@@ -428,3 +428,38 @@ def test_of_a_certificate_one_machine_tells_and_another_when_that_one_is_gone(
         again += by_name[second][1].await_document(90)["alerts"]
     (one,) = [one for one in again if one["name"] == NAME]
     assert (one["event"], one["kind"]) == ("alert", "renewal_failing")
+
+
+def test_a_machine_that_is_started_again_after_a_revocation_orders_without_the_engine(
+    company: Company,
+) -> None:
+    """At once, though the certificate has most of its life left, and once."""
+    node, name = company.nodes[2], NAME  # to which the CA comes
+    company.front.clear()
+    for each in company.nodes:
+        if each.server is None:
+            start(each)
+    company.await_orderers([one.name for one in company.nodes])
+    before, orders = company.alike(), company.orders(name)
+    company.cluster.etcd.kill_all()
+    for each in company.nodes:
+        each.running.await_status(
+            each.state, lambda document: not document["cluster"]["connected"], within=60
+        )
+    dead = threading.Event()
+
+    def kill() -> None:
+        node.kill()
+        dead.set()
+
+    company.front.add("newOrder", Meanwhile(kill))
+    begun(node, "certs", "revoke", name).communicate(timeout=60)
+    assert dead.wait(60)
+    start(node)
+    after = node.await_other(before, within=90)
+    assert company.orders(name) == orders + 2
+    assert {each.served() for each in company.nodes} == {before, after}
+    company.cluster.etcd.start_all()
+    for each in company.nodes:
+        each.await_served(after, within=120)
+    assert company.orders(name) == orders + 2

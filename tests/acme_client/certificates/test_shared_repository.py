@@ -15,7 +15,7 @@ import pytest
 from acme_client.agent.slots import SLOTS, Slots
 from acme_client.certificates.folder_names import folder_name
 from acme_client.certificates.peers import Member, Peers
-from acme_client.certificates.record import Made, Record
+from acme_client.certificates.record import Made, Record, Revoked
 from acme_client.certificates.repository import CertificateRepository, folder_of
 from acme_client.certificates.shared_repository import Busy, SharedRepository
 from acme_client.certificates.unfinished_order import UnfinishedOrder
@@ -348,6 +348,30 @@ def test_machines_count_orders_together(opened: Open) -> None:
     said = " ".join(ledgers[1].costs(CA, [("x.example.org",), ("x.d99.org",)]))
     assert "1 of 44 left" in said
     assert "1 of 49 left" in said
+
+
+def test_a_revocation_that_the_others_have_not_heard_of_stays(opened: Open) -> None:
+    """Until there is another certificate, whatever they write."""
+    one = SharedRepository(MemoryStore(), opened(), "web-1")
+    other = SharedRepository(MemoryStore(), opened(), "web-2")
+    with one.alone(NAME):
+        one.keep(NAME, pair(1.0), record())
+    other.refresh(NAME)
+    revoked = Revoked("web-1", "1")
+    one.keep_record_here(NAME, replace(record(), wanted_anew=True, revoked=revoked))
+    with other.alone(NAME):
+        other.keep_record(NAME, record(attempts=1))
+    for _ in range(2):
+        one.refresh(NAME)
+        assert one.load(NAME)[0] == replace(record(attempts=1), revoked=revoked)
+    # Of another machine nobody keeps it in this way.
+    other.keep_record_here(NAME, replace(record(), revoked=revoked))
+    other.refresh(NAME)
+    assert other.load(NAME)[0].revoked is None
+    with other.alone(NAME):
+        other.keep(NAME, pair(2.0, "2"), record("2"))
+    one.refresh(NAME)
+    assert one.load(NAME)[0] == record("2")
 
 
 class Orderer:

@@ -3,6 +3,7 @@ once, and what one has the others have. The certifier is the real one; the CA is
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import threading
@@ -375,6 +376,43 @@ def test_a_revoked_one_is_replaced_at_once_without_the_engine_and_however_often(
             )
     assert len(ca.begun) == len(ca.issued) == 5
     assert len(ca.revoked) == 4
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["away still", "back"])
+def test_a_machine_that_is_started_again_after_a_revocation_orders_at_once_and_once(
+    machine: Make, ca: Ca, etcd: Etcd, away: bool
+) -> None:
+    first, second = acquainted(machine)
+    before = second.serves()
+    etcd.kill_all()
+    try:
+        for one in (first, second):
+            one.until(lambda one=one: one.status and not one.status["connected"], within=40)
+        ca.held.add(NAME)
+        second.told("revoke", {"name": NAME, "reason": "superseded"})
+        second.until(lambda: len(ca.begun) == 2)
+        second.die()
+        # What it has begun comes to nothing: nobody is there to write its certificate to the disk.
+        second.local = copy.deepcopy(second.local)
+        with ca.news:
+            ca.held.clear()
+            ca.news.notify_all()
+        second.server.until(lambda: len(ca.issued) == 2)
+        if not away:
+            etcd.start_all()
+            first.until(lambda: first.status and first.status["connected"], within=100)
+        second.start()
+        second.until(lambda: second.serves() not in (None, before), within=100)
+        assert second.serves() == ca.issued[2][1].chain_pem
+        assert [node for node, _pair in ca.issued][1:] == ["web-2", "web-2"]
+        second.stop()
+        second.start()
+        second.until(lambda: second.serves() == ca.issued[2][1].chain_pem, within=100)
+    finally:
+        etcd.start_all()
+    first.until(lambda: first.serves() == second.serves(), within=100)
+    assert len(ca.begun) == len(ca.issued) == 3
+    assert len(ca.revoked) == 1
 
 
 def test_wishes_that_differ_are_told_and_a_person_decides(machine: Make, ca: Ca) -> None:

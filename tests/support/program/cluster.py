@@ -110,7 +110,7 @@ sites:{names}
         except ssl.SSLError:
             return None
 
-    def await_served(self, serial: str | None = None, name: str = NAME, within: float = 60) -> str:
+    def await_served(self, serial: str | None = None, name: str = NAME, within: float = 150) -> str:
         """The serial number, as soon as it serves something, or this."""
         deadline = time.monotonic() + within
         while True:
@@ -120,7 +120,7 @@ sites:{names}
             assert time.monotonic() < deadline, (found, serial, self.running.text())
             time.sleep(0.05)  # what is served is seen from outside only
 
-    def await_other(self, before: str, name: str = NAME, within: float = 60) -> str:
+    def await_other(self, before: str, name: str = NAME, within: float = 150) -> str:
         """The serial number, as soon as it serves another certificate than this."""
         deadline = time.monotonic() + within
         while (found := self.served(name)) in (None, before):
