@@ -38,6 +38,7 @@ from support.acme.ca_faults import (
     Refuse,
     Relative,
     Say,
+    Validated,
 )
 from support.acme.certifier import Certifier, FakeServer, settings
 from support.acme.pebble import Pebble
@@ -222,7 +223,7 @@ OBTAINED: dict[str, Case] = {
     ),
     # What a moment later is otherwise
     "a challenge that is valid already": (
-        ("challenge", Heard(Refuse(400, "malformed", detail="challenge is not pending")), 1),
+        ("challenge", Validated(Refuse(400, "malformed", detail="challenge is not pending")), 1),
     ),
     "a certificate that is not there yet": (("certificate", NOT_FOUND, 3),),
     "an order that is not there yet": (("order", NOT_FOUND, 2),),

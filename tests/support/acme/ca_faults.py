@@ -53,6 +53,8 @@ _KINDS = {
     "/renewal-info/": "renewalInfo",
 }
 
+_VALIDATED_WITHIN = 60.0  # seconds until a test that waits has failed
+
 # Fields about one connection; the proxy makes its own.
 _HOP = ("connection", "content-length", "date", "transfer-encoding")
 
@@ -91,6 +93,10 @@ class Exchange(Protocol):
     def forward(self) -> Reply: ...
 
     def fresh_nonce(self) -> str: ...
+
+    def log(self) -> str:
+        """What the CA behind has said so far."""
+        ...
 
     def requested_key(self) -> Any:
         """The public key of the last request for a certificate."""
@@ -211,6 +217,22 @@ class Heard:
 
     def __call__(self, exchange: Exchange) -> Reply | None:
         exchange.forward()
+        return self.answer(exchange)
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """The CA has validated what it was told to, and answers something else."""
+
+    answer: Fault
+
+    def __call__(self, exchange: Exchange) -> Reply | None:
+        exchange.forward()
+        valid = "set VALID by completed challenge " + exchange.path.rpartition("/")[2]
+        deadline = time.monotonic() + _VALIDATED_WITHIN
+        while valid not in exchange.log():
+            assert time.monotonic() < deadline, exchange.log()
+            time.sleep(0.01)  # another program's log
         return self.answer(exchange)
 
 
@@ -433,6 +455,9 @@ class Faults(Served):
 
             def fresh_nonce(self) -> str:
                 return self.upstream("HEAD", "/nonce-plz", b"").headers["Replay-Nonce"]
+
+            def log(self) -> str:
+                return front._ca.log()
 
             def requested_key(self) -> Any:
                 payload = front.of("finalize")[-1].payload or {}
