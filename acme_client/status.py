@@ -87,12 +87,12 @@ class MemberStatus(TypedDict):
 
 class ClusterStatus(TypedDict):
     """How this machine stands in its cluster. ``ordering``: the machines that order certificates,
-    as far as this one knows; ``fault``: why the engine cannot be asked, or this machine does not do
-    its part; ``alone``: it orders without the others what has less than the part ``order_below`` of
-    its life left; ``refused``: why what the engine has is not taken, by certificate;
-    ``behind``: certificates of which the engine has another one than this machine's disk, not taken
-    yet or refused; ``revision_behind``: revisions of the engine that this machine should have heard
-    of."""
+    as far as this one knows; ``connected``: whether the engine can be asked; ``fault``: why not, or
+    what is wrong with this machine; ``alone``: it orders without the others what has less than the
+    part ``order_below`` of its life left; ``refused``: why what the engine has is not taken, by
+    certificate; ``behind``: certificates of which the engine has another one than this machine's
+    disk, not taken yet or refused; ``revision_behind``: revisions of the engine that this machine
+    should have heard of."""
 
     name: str
     node: str
@@ -106,6 +106,12 @@ class ClusterStatus(TypedDict):
     behind: int
     revision_behind: int
     members: list[MemberStatus]
+
+
+def cluster_fault(status: ClusterStatus) -> str:
+    """Say what is wrong with a machine in its cluster; empty where nothing is."""
+    fault = status["fault"] or ""
+    return fault if status["connected"] or not fault else f"what is on the disk is served: {fault}"
 
 
 def certificate_status(

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
 from acme_client.late_dataclass import dataclass
-from acme_client.status import CertificateStatus, ClusterStatus
+from acme_client.status import CertificateStatus, ClusterStatus, cluster_fault
 
 from ..config.model import Alerts
 from ..ipc.documents import Attention, Rates, UpstreamStatus
@@ -80,11 +80,11 @@ def _cluster(status: ClusterStatus | None) -> Iterable[Attention]:
     if status is None:
         return
     step = "treehouse-proxy cluster check"
-    if status["fault"]:
+    if fault := cluster_fault(status):
         yield {
             "level": "look",
             "about": f"cluster {status['name']}",
-            "text": f"what is on the disk is served: {status['fault']}",
+            "text": fault,
             "step": step,
             "page": "",
         }

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from acme_client.status import CertificateStatus, ClusterStatus
+from acme_client.status import CertificateStatus, ClusterStatus, cluster_fault
 from acme_client.text import printable
 
 from ..ipc.documents import ProviderStatus, SiteStatus, Status, UpstreamStatus, WorkerStatus
@@ -90,11 +90,11 @@ def _cluster(status: ClusterStatus | None) -> str:
         if not status["ordering"] and not status["fault"]:
             does += " (take order: false out of the configuration of one)"
     lines = [f"cluster {status['name']}: this machine, {printable(status['node'])}, {does}"]
-    if status["fault"]:
-        lines.append(f"what is on the disk is served: {printable(status['fault'])}")
-        if status["alone"]:
-            lines.append("what has little of its life left is ordered without the others")
-    elif len(status["members"]) > 1:
+    if fault := cluster_fault(status):
+        lines.append(printable(fault))
+    if status["alone"]:
+        lines.append("what has little of its life left is ordered without the others")
+    if status["connected"] and len(status["members"]) > 1:
         lines[0] += f"; {len(status['members'])} machines are there"
     if status["revision_behind"]:
         lines.append(f"etcd's last {status['revision_behind']} changes have not been heard of")

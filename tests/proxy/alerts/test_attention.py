@@ -137,10 +137,14 @@ def test_a_cluster_that_cannot_be_asked_or_taken_from_is_told() -> None:
         "behind": 0, "revision_behind": 0, "members": [],
     }  # fmt: skip
     assert look(Situation(cluster=sound), NOW) == ([], 0)
-    away: ClusterStatus = {**sound, "fault": "no answer in time", "refused": {"a.test": "damaged"}}
+    away: ClusterStatus = {
+        **sound, "connected": False, "fault": "no answer in time", "refused": {"a.test": "damaged"},
+    }  # fmt: skip
     (first, second), _ = look(Situation(cluster=away), NOW)
     assert first["text"] == "what is on the disk is served: no answer in time"
     assert (second["about"], second["page"]) == ("a.test", "certificate/a.test")
+    ((named,), _more) = look(Situation(cluster={**sound, "fault": "another is called so"}), NOW)
+    assert named["text"] == "another is called so"
     ((deaf,), _more) = look(Situation(cluster={**sound, "revision_behind": 7}), NOW)
     assert deaf["text"] == "etcd's last 7 changes have not been heard of"
     ((nobody,), _more) = look(Situation(cluster={**sound, "ordering": []}), NOW)

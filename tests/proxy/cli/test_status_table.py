@@ -147,3 +147,18 @@ def test_each_difference_between_machines_has_a_line(capsys: pytest.CaptureFixtu
         "web-3 wants otherwise than this machine: a",
         "a: web-2 and this node (web-1) are configured differently",
     ]
+
+
+def test_a_machine_that_has_a_fault_and_hears_the_others_is_not_said_to_be_cut_off(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = {
+        "name": "shop", "node": "web-1", "orders": True, "ordering": ["web-1"], "connected": True,
+        "fault": "another machine is called web-1, too", "alone": False, "order_below": 0.1,
+        "refused": {}, "behind": 0, "revision_behind": 0, "members": [],
+    }  # fmt: skip
+    show_cluster(status, [])  # type: ignore[arg-type]  # what is shown of it
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == "another machine is called web-1, too"
+    show_cluster({**status, "connected": False, "fault": "no answer"}, [])  # type: ignore[arg-type]  # the same
+    assert "what is on the disk is served: no answer" in capsys.readouterr().out
