@@ -80,6 +80,7 @@ class SharedRepository(CertificateRepository):
         self._wanted = dict(wanted)
         self._wall = now
         self._held: dict[str, Lock] = {}
+        self._ahead: set[str] = set()  # of these, names whose certificate the others have not
         self._own: set[str] = set()  # folders that this machine has written since it looked
         self._there: Changes | None = None
         self._hearing = threading.Lock()
@@ -130,12 +131,14 @@ class SharedRepository(CertificateRepository):
             raise Busy(errno.EBUSY, "another machine is at work on it")
         self._held[name] = lock
         try:
-            self.refresh(name)
+            if self.refresh(name):
+                self._ahead.add(name)
             if name in self._newer:
                 raise Busy(errno.EBUSY, "its record is by a newer version of this program")
             yield lock
         finally:
             del self._held[name]
+            self._ahead.discard(name)
             with contextlib.suppress(OSError):  # it ends with the session
                 lock.release()
 
@@ -151,11 +154,12 @@ class SharedRepository(CertificateRepository):
         machine does not have it. Raises `Busy` where another machine has the lock, `Conflict` where
         the shared store has another certificate than the record is of, or a request for another
         one that the record does not know, `Fenced` where the lock has been lost; then the record is
-        written nowhere."""
+        written nowhere. A certificate that was issued later than that of the others is shared with
+        its record: with the record alone another machine would order it."""
         with contextlib.suppress(Unreachable):
             held = self._held.get(name)
             if held is not None:
-                self._share(name, {META: records.to_json(record)}, held)
+                self._share_record(name, record, held)
             else:
                 self._keep_record_alone(name, record)
         self.keep_record_here(name, record)
@@ -168,7 +172,7 @@ class SharedRepository(CertificateRepository):
             if kept.wanted_anew and not record.wanted_anew:
                 self._heard.add(name)
                 raise Conflict(errno.EEXIST, "another one has been asked for on another machine")
-            self._share(name, {META: records.to_json(record)}, lock)
+            self._share_record(name, record, lock)
 
     def keep_pair(self, name: str, pair: CertificateAndKey) -> None:
         held = self._held.get(name)
@@ -184,6 +188,7 @@ class SharedRepository(CertificateRepository):
         folder = folder_of(name)
         edits = [Edit(folder, files_of(pair)), Edit(folder, {META: records.to_json(record)})]
         self._shared.change(edits, by=self._held[name])
+        self._ahead.discard(name)
         self.keep_here(name, pair, record)
 
     def keep_here(self, name: str, pair: CertificateAndKey, record: Record) -> None:
@@ -399,6 +404,17 @@ class SharedRepository(CertificateRepository):
             self._shared.delete(folder_of(one))
             unfinished_order.erase(self._shared, one)
         return gone
+
+    def _share_record(self, name: str, record: Record, by: Lock) -> None:
+        pair = super().load_pair(name) if name in self._ahead else None
+        if pair is None:
+            self._share(name, {META: records.to_json(record)}, by)
+            return
+        edits = [Edit(folder_of(name), files_of(pair))]
+        said = records.to_json(records.shared(record))
+        self._shared.change([*edits, Edit(folder_of(name), {META: said})], by=by)
+        self._ahead.discard(name)
+        self._note(name)
 
     def _share(self, name: str, files: Files, by: Lock) -> None:
         self._shared.change([Edit(folder_of(name), files)], by=by)

@@ -350,6 +350,19 @@ def test_machines_count_orders_together(opened: Open) -> None:
     assert "1 of 49 left" in said
 
 
+@pytest.mark.parametrize("in_an_attempt", [False, True])
+def test_a_record_is_not_shared_without_its_certificate(opened: Open, in_an_attempt: bool) -> None:
+    """Another machine that starts in that moment would order what is there."""
+    one, other = (SharedRepository(MemoryStore(), opened()) for _ in range(2))
+    one.keep_here(NAME, pair(1.0), record(unshared=True))
+    with one.alone(NAME) if in_an_attempt else contextlib.nullcontext():
+        one.keep_record(NAME, record(attempts=1, unshared=True))
+    other.refresh(NAME)
+    assert other.load(NAME) == (record(attempts=1), pair(1.0))
+    one.refresh(NAME)
+    assert one.load(NAME) == (record(attempts=1), pair(1.0))
+
+
 def test_a_revocation_that_the_others_have_not_heard_of_stays(opened: Open) -> None:
     """Until there is another certificate, whatever they write."""
     one = SharedRepository(MemoryStore(), opened(), "web-1")
