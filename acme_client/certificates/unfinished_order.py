@@ -109,15 +109,15 @@ def keep(
 def erase(store: Store, name: str, by: Lock | None = None) -> None:
     """Take the note away, if there is one, and leave what was put aside. Raises OSError."""
     folder = folder_of(name)
-    there = store.load(folder).keys()
-    if FILE not in there:
+    aside = dict(store.load(folder))
+    if aside.pop(FILE, None) is None:
         return
-    if len(there) > 1:
+    if by is not None:
+        store.change([Edit(folder), *([Edit(folder, aside)] if aside else [])], by=by)
+    elif aside:
         store.delete(folder, FILE)
-    elif by is None:
-        store.delete(folder)
     else:
-        store.change([Edit(folder)], by=by)
+        store.delete(folder)
 
 
 def to_json(order: UnfinishedOrder) -> bytes:

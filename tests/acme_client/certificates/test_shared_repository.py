@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 
 from acme_client.agent.slots import SLOTS, Slots
+from acme_client.certificates import unfinished_order
 from acme_client.certificates.folder_names import folder_name
 from acme_client.certificates.peers import Member, Peers
 from acme_client.certificates.record import Made, Record, Revoked
@@ -348,6 +349,22 @@ def test_machines_count_orders_together(opened: Open) -> None:
     said = " ".join(ledgers[1].costs(CA, [("x.example.org",), ("x.d99.org",)]))
     assert "1 of 44 left" in said
     assert "1 of 49 left" in said
+
+
+def test_who_has_lost_the_lock_takes_no_note_away(opened: Open) -> None:
+    """Also where a damaged one was put aside, which stays."""
+    late, other = Orderer(opened()), Orderer(opened())
+    folder = unfinished_order.folder_of(NAME)
+    other.shared.store(folder, {unfinished_order.DAMAGED: b"{"})
+    with late.attempt() as reservation:
+        late.repository.keep_order(NAME, ORDER, reservation.beside_note())
+        late.shared.close()
+        with other.attempt():
+            with pytest.raises(Fenced):
+                late.repository.erase_order(NAME)
+            assert other.repository.unfinished_order(NAME) == ORDER
+            other.repository.erase_order(NAME)
+    assert other.shared.load(folder) == {unfinished_order.DAMAGED: b"{"}
 
 
 @pytest.mark.parametrize("in_an_attempt", [False, True])
