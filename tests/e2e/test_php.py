@@ -35,7 +35,7 @@ sites:
   - names: [a.test]
     root: {root}
     fastcgi: unix:{socket}
-    wait_for_backend: 20s
+    wait_for_backend: 2m
     health: {{path: /ping, interval: 500ms}}
   - names: [strict.test]
     root: {root}

@@ -116,7 +116,7 @@ listen: {{http: ["127.0.0.1:{ports[0]}"], https: ["127.0.0.1:{ports[1]}"]}}
 workers: 1
 state: {folder / "state"}
 sites:
-  - {{names: [a.test], backend: "http://127.0.0.1:{port}", wait_for_backend: 20s}}
+  - {{names: [a.test], backend: "http://127.0.0.1:{port}", wait_for_backend: 2m}}
 """
     )
     try:

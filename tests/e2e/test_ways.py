@@ -51,7 +51,7 @@ sites:
       - {{path: /fails/*, backend: 'http://127.0.0.1:{back}', intercept: true}}
       - {{path: /fails-alone/*, backend: 'http://127.0.0.1:{back}'}}
       - {{path: /down/*, backend: 'http://127.0.0.1:{down}'}}
-      - {{path: /waits/*, backend: 'http://127.0.0.1:{late}', wait_for_backend: 30s, strip_prefix: true, methods: [GET, POST]}}
+      - {{path: /waits/*, backend: 'http://127.0.0.1:{late}', wait_for_backend: 2m, strip_prefix: true, methods: [GET, POST]}}
       - {{path: /tires/*, backend: 'http://127.0.0.1:{down}', wait_for_backend: 200ms, rewrite: "/x/{{rest}}", intercept: true}}
       - {{path: /second/*, backend: ['http://127.0.0.1:{down}', 'http://127.0.0.1:{back}'], strip_prefix: true}}
       - {{path: /errors/*, root: {root}/errors}}
@@ -339,7 +339,7 @@ def test_a_request_that_waits_for_its_app_is_asked_for_the_new_path(place: Place
         assert not wait(asked, 0.5).done
         with serving(Echo, port=place.late):
             for number, one in enumerate(asked):
-                response = one.result(30)
+                response = one.result(120)
                 assert response.status_code == 200
                 assert sent_on(response) == (f"/{number}", "/waits")
 
