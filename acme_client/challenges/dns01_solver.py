@@ -162,8 +162,8 @@ class DnsRecords:
             self._remove_left(record, unless_for=certificate)
 
     def _remove_left(self, record: TxtRecord, unless_for: str = "") -> None:
-        """Remove a record, if it is still noted and nobody needs it; unless the order for this
-        certificate may be taken up."""
+        """Remove a record that is still noted and that no attempt needs. With ``unless_for``, the
+        record stays as long as the order for this certificate may be taken up."""
         with self._holders.leave(record.token, None) as is_last:
             if not is_last:
                 return

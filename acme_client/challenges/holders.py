@@ -20,7 +20,8 @@ from ..link import Challenge
 
 
 class Holders:
-    """May be used by several threads. A key is an answer, a holder whoever needs it shown."""
+    """May be used by several threads. A key names an answer; a holder is an attempt, or another
+    part of the program, that needs this answer shown."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -35,9 +36,10 @@ class Holders:
 
     @contextlib.contextmanager
     def leave(self, key: Hashable, holder: Hashable) -> Iterator[bool]:
-        """Need an answer no more. The value says whether nobody needs it now: then it is to be
-        taken back inside, where nobody can come to need it. A holder that never took the answer is
-        somebody who clears away what an earlier process has left."""
+        """End a holder's need of an answer. The value is whether no other holder needs it: then the
+        caller takes the answer back inside the block, and `take` waits for the block's end. A
+        caller that clears away what an earlier process has left passes a holder that took
+        nothing."""
         with self._changed:
             held = self._held.get(key, set())
             held.discard(holder)

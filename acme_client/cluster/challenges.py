@@ -107,25 +107,40 @@ class Told:
         return anothers
 
 
+class _Shown:
+    """What this machine's workers answer, as far as this ``holder`` needs it shown."""
+
+    def __init__(self, link: Link, holders: Holders, holder: str) -> None:
+        self._link = link
+        self._holders = holders
+        self._holder = holder
+
+    def present(self, challenge: Challenge) -> bool:
+        self._holders.take(key_of(challenge), self._holder)
+        return self._link.present(challenge)
+
+    def retract(self, challenge: Challenge) -> None:
+        with self._holders.leave(key_of(challenge), self._holder) as is_last:
+            if is_last:
+                self._link.retract(challenge)
+
+
 class ClusterLink:
     """`link.Link` of a machine whose challenges the others answer too."""
 
     def __init__(self, link: Link, told: Told, holders: Holders) -> None:
         self._link = link
         self._told = told
-        self._holders = holders
+        self._shown = _Shown(link, holders, "own")
 
     def present(self, challenge: Challenge) -> bool:
-        self._holders.take(key_of(challenge), "own")
-        taken = self._link.present(challenge)
+        taken = self._shown.present(challenge)
         if taken:
             self._told.tell(challenge)
         return taken
 
     def retract(self, challenge: Challenge) -> None:
-        with self._holders.leave(key_of(challenge), "own") as is_last:
-            if is_last:
-                self._link.retract(challenge)
+        self._shown.retract(challenge)
         self._told.forget(challenge)
 
     # As it is
@@ -156,10 +171,9 @@ class Answered:
     """The challenges of other machines that this one answers. Used by one thread."""
 
     def __init__(self, link: Link, now: Callable[[], float], holders: Holders) -> None:
-        self._link = link
+        self._shown = _Shown(link, holders, "others")
         self._now = now
-        self._holders = holders
-        self._answered: dict[str, tuple[bytes, Challenge]] = {}
+        self._answered: dict[str, tuple[bytes | OSError, Challenge]] = {}
         self._refused: set[str] = set()
 
     def follow(self, found: Mapping[str, bytes | OSError]) -> None:
@@ -167,14 +181,14 @@ class Answered:
         before: whoever goes on with an order may choose another kind."""
         for token, (answered, old) in list(self._answered.items()):
             if found.get(token) != answered:
-                self._retract(old)
+                self._shown.retract(old)
                 del self._answered[token]
         self._refused &= found.keys()
         for token, data in list(found.items())[:_MOST]:
             if token in self._answered:
                 continue
             challenge = None if isinstance(data, OSError) else document.read(token, data)
-            if isinstance(data, OSError) or challenge is None:
+            if challenge is None:
                 if token not in self._refused:
                     self._refused.add(token)
                     log.error("challenges/%s: not answered: %s", token, _why(data))
@@ -186,14 +200,8 @@ class Answered:
         if challenge.kind == "tls-alpn-01":
             pair = tls_alpn.certificate(challenge.host, challenge.key_authorization, self._now())
             challenge = replace(challenge, chain_pem=pair.chain_pem, key_pem=pair.key_pem)
-        self._holders.take(key_of(challenge), "others")
-        if not self._link.present(challenge):
+        if not self._shown.present(challenge):
             log.warning("%s: not all workers have taken its challenge yet", challenge.host)
-
-    def _retract(self, challenge: Challenge) -> None:
-        with self._holders.leave(key_of(challenge), "others") as is_last:
-            if is_last:
-                self._link.retract(challenge)
 
 
 def _why(data: bytes | OSError) -> str:

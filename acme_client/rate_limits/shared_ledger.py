@@ -97,7 +97,8 @@ class SharedLedger(Ledger):
                 self._give_back_here(directory, names, before, claim)
                 before = ()
             return super().reserve(directory, names, kind, before, force, claim, gives_back)
-        # What is noted now is of an earlier try of this order, or of an order that was not noted.
+        # A note about taken tokens that is there now belongs to an earlier try of this order, or to
+        # an order of a machine that was killed before it noted the order.
         take = self._taking(names, kind, (), force, claim.certificate, gives_back=True)
         try:
             return insist(lambda: self._counted_for_all(directory, names, take, claim))
@@ -134,8 +135,8 @@ class SharedLedger(Ledger):
         try:
             super().commit(directory, names, give_back, problem, claim)
         except Fenced:
-            # What the order has taken is another machine's to give back, who has the lock, or had
-            # it. What the CA has said is told all the same.
+            # The machine that has the lock now, or had it meanwhile, gives back what the order has
+            # taken. This machine tells only what the CA has said.
             super().commit(directory, names, (), problem)
         self._here.discard((directory, names, claim.certificate))
 

@@ -171,6 +171,18 @@ def test_why_says_whose_turn_it_is_and_which_machine_is_at_work(company: Company
     assert company.orders(NAME) == orders + 1
 
 
+def go_on_without(company: Company, killed: list[Node], name: str) -> list[Node]:
+    """Await that the other machines, which are returned, serve a certificate; then start those that
+    were killed, and await that all are alike."""
+    alive = [one for one in company.nodes if one not in killed]
+    for node in alive:
+        node.await_served(name=name, within=90)
+    start(*killed)
+    company.await_orderers([one.name for one in company.nodes])
+    company.alike(name)
+    return alive
+
+
 def test_the_order_of_a_machine_that_was_killed_is_gone_on_with(company: Company) -> None:
     """By another one: the key is in the engine, sealed."""
     name = "killed.example"
@@ -192,12 +204,7 @@ def test_the_order_of_a_machine_that_was_killed_is_gone_on_with(company: Company
     company.want(name)
     reloaded.set()
     assert dead.wait(60)
-    alive = [one for one in company.nodes if one not in killed]
-    for node in alive:
-        node.await_served(name=name, within=90)
-    start(*killed)
-    company.await_orderers([one.name for one in company.nodes])
-    company.alike(name)
+    alive = go_on_without(company, killed, name)
     assert company.orders(name) == 1
     assert len(company.front.of("finalize")) == finalized + 1
     said = [f"{name}: the order of" in one.running.text() for one in alive]
@@ -246,12 +253,7 @@ def test_what_a_machine_has_taken_that_was_killed_when_it_ordered_is_given_back(
     reloaded.set()
     assert dead.wait(60)
     assert f"1 of {ALLOWED - 1} left" in said[0]
-    alive = [one for one in company.nodes if one not in killed]
-    for node in alive:
-        node.await_served(name=name, within=90)
-    start(*killed)
-    company.await_orderers([one.name for one in company.nodes])
-    company.alike(name)
+    go_on_without(company, killed, name)
     assert company.orders(name) == 2
     assert f"1 of {ALLOWED - 1} left" in left_of_domain(company.cluster, name)
 

@@ -1,4 +1,4 @@
-"""Whose a record is: of the attempt that set it, of those that need the same value, of nobody."""
+"""A record stays while an attempt needs its value or its order may be taken up, and no longer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer that several need is taken back by the last of them, and by nobody beside them."""
+"""The last holder of an answer takes it back, and no holder takes it back from another one."""
 
 from __future__ import annotations
 

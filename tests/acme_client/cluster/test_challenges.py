@@ -25,7 +25,7 @@ BY_TLS = Challenge("tls-alpn-01", "a.example", "tok-en", "tok-en.thumb")
 
 
 class Machine:
-    """What a machine has to do with challenges: its own, and those of others that it answers."""
+    """A machine that presents its own challenges, and answers those of the other machines."""
 
     def __init__(self, shared: EtcdStore) -> None:
         self.shared = shared
